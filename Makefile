@@ -1,0 +1,48 @@
+# Every target makes what it needs. `make setup` alone makes .venv with the shipway command.
+PYTHON ?= python3.11
+VENV := .venv
+SHIPWAY := $(VENV)/bin/shipway
+FAMILIES := components/data components/tensorflow components/pytorch components/lifecycle serving
+# Pip's settings, where this machine has them, for uv as well.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+
+.PHONY: setup demo test lint compile lock clean
+
+setup: $(VENV)/.complete
+
+$(VENV)/.complete: pyproject.toml
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet uv
+	$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(VENV)/bin/python --group dev --editable .
+	touch $@
+
+demo: setup  ## The main job on real data: 336,776 flights, from raw tables to an endpoint that answers.
+	$(VENV)/bin/python -m shipway.pipelines.demo
+	$(SHIPWAY) run train_and_deploy --parameters examples/flights.yaml
+
+test: setup  ## Every test, each family's in that family's environment.
+	$(VENV)/bin/python tests/run.py $(SUITES)
+
+lint: setup build/tree
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+
+compile: setup
+	$(SHIPWAY) compile --all -o build
+
+lock: $(addsuffix /requirements-host.txt,$(FAMILIES))
+
+# A local build of torch has a version of its own, which other machines would not find.
+%/requirements-host.txt: %/requirements.in | setup
+	cd $* && $(CURDIR)/$(VENV)/bin/uv pip compile --quiet --no-header --no-annotate --python-version 3.11 \
+	  $(if $(wildcard $*/overrides.txt),--override overrides.txt) requirements.in --output-file requirements-host.txt
+	sed -i 's/^\(torch==[0-9.]*\)+cpu$$/\1/' $@
+
+# The packages under their import names, for mypy: it knows no package-dir.
+build/tree:
+	mkdir -p build/tree/shipway
+	for package in components examples pipelines serving; do ln -sfn ../../../$$package build/tree/shipway/$$package; done
+
+clean:
+	rm -rf $(VENV) build runs

@@ -1,0 +1,1 @@
+"""What every family shares and that belongs to none: errors, artifact formats, preprocessing, charts."""

@@ -1,0 +1,96 @@
+"""Every error that Shipway raises on purpose.
+
+The tree, with the exit code that a process ends with::
+
+    ShipwayError             1   anything below, or a fault without a class of its own
+    ├── InputError           2   the caller's mistake; never retried
+    ├── DataRejected         3   a gate said no: anomalies, no blessing
+    ├── ConflictError        4   somebody else holds or changed it: a busy port, a moved alias
+    ├── DeploymentError      5   an endpoint did not come up or did not answer as it must
+    ├── StorageError         6   reading or writing a store failed
+    ├── EnvironmentFailed    7   a family's environment could not be made
+    ├── TransientError      75   trying again may help
+    └── Preempted          143   stopped from outside (SIGTERM, SIGINT); run again to resume
+
+A message says what happened, where, and what to do next.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConflictError",
+    "DataRejected",
+    "DeploymentError",
+    "EnvironmentFailed",
+    "InputError",
+    "Preempted",
+    "ShipwayError",
+    "StorageError",
+    "TransientError",
+    "error_named",
+]
+
+
+class ShipwayError(Exception):
+    """The root of the tree; catch it to catch everything that Shipway raises on purpose."""
+
+    exit_code = 1
+
+
+class InputError(ShipwayError):
+    """The caller's mistake: a missing file, a misspelt name, a value out of range."""
+
+    exit_code = 2
+
+
+class DataRejected(ShipwayError):
+    """A gate said no: the data has anomalies, or no model is blessed."""
+
+    exit_code = 3
+
+
+class ConflictError(ShipwayError):
+    """Somebody else holds or changed the thing: a busy port, an alias that moved, a release that exists."""
+
+    exit_code = 4
+
+
+class DeploymentError(ShipwayError):
+    """An endpoint did not come up, or did not answer as it must."""
+
+    exit_code = 5
+
+
+class StorageError(ShipwayError):
+    """Reading from or writing to a store failed."""
+
+    exit_code = 6
+
+
+class EnvironmentFailed(ShipwayError):
+    """A family's environment could not be made: no space, no network, no such package."""
+
+    exit_code = 7
+
+
+class TransientError(ShipwayError):
+    """The same call may succeed a little later."""
+
+    exit_code = 75
+
+
+class Preempted(ShipwayError):
+    """Stopped from outside before the end; run again to resume."""
+
+    exit_code = 143
+
+
+def error_named(name: str) -> type[ShipwayError]:
+    """Returns the class of the tree called ``name``; ``ShipwayError`` where there is none."""
+    pending: list[type[ShipwayError]] = [ShipwayError]
+    while pending:
+        cls = pending.pop()
+        if cls.__name__ == name:
+            return cls
+        pending.extend(cls.__subclasses__())
+    return ShipwayError

@@ -1,0 +1,36 @@
+"""One encoder specification, learned once, from which come the trainers' numbers and the exported graphs.
+
+:mod:`.onnx_graph` is imported by name where it is needed, as it imports onnx.
+"""
+
+from shipway.components.common.preprocessing.encoders import (
+    Encoders,
+    NumericEncoder,
+    Pieces,
+    StringEncoder,
+    learn_encoders,
+)
+from shipway.components.common.preprocessing.raw import (
+    FeatureKind,
+    Tensors,
+    feature_kind,
+    feature_kinds,
+    feature_tensors,
+    instance_tensors,
+    label_strings,
+)
+
+__all__ = [
+    "Encoders",
+    "FeatureKind",
+    "NumericEncoder",
+    "Pieces",
+    "StringEncoder",
+    "Tensors",
+    "feature_kind",
+    "feature_kinds",
+    "feature_tensors",
+    "instance_tensors",
+    "label_strings",
+    "learn_encoders",
+]

@@ -1,0 +1,210 @@
+"""The encoder specification: learned once from the training split, the source of every form of the preprocessing.
+
+Raw tensors (see :mod:`.raw`) become two encoded ones, which are what a network takes:
+
+- ``numeric``, float32 ``[rows, width]``, in [0, 1]. Every numeric feature is cut at quantiles of its training values;
+  each piece is one column that climbs from 0 to 1 across the piece and stays there (a piecewise linear encoding). What
+  lies outside the values seen in training is taken as the nearest seen one, so an outlier or a drifting
+  feature cannot push the network where it never was. A missing value is taken as the median and, where training had
+  missing values, told by a column of its own.
+- ``categorical``, int64 ``[rows, features]``: the index in the feature's vocabulary. 0 stands for every value
+  that training did not see (or saw too rarely); ``""``, the missing value, is a word like others if training had it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from shipway.components.common.errors import InputError
+from shipway.components.common.preprocessing.raw import FeatureKind, Tensors
+
+__all__ = ["Encoders", "NumericEncoder", "Pieces", "StringEncoder", "learn_encoders"]
+
+MOST_PIECES = 24
+ROWS_PER_PIECE = 16
+MOST_WORDS = 4096
+FEWEST_ROWS_OF_A_WORD = 3
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class NumericEncoder:
+    """How one numeric feature is encoded.
+
+    Attributes:
+        name: The feature.
+        edges: Where the pieces meet, rising, in the feature's unit; none for a feature of one value.
+        fill: What a missing value is taken as.
+        missing_indicator: Whether a column says that the value is missing.
+    """
+
+    name: str
+    edges: tuple[float, ...]
+    fill: float
+    missing_indicator: bool
+
+
+@dataclass(frozen=True)
+class StringEncoder:
+    """How one string feature is encoded: the word at position i of the vocabulary becomes i + 1, others become 0."""
+
+    name: str
+    vocabulary: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The pieces of all numeric features side by side, as arrays of one value a column.
+
+    Attributes:
+        fill: float32 ``[features]``.
+        source: int64 ``[columns]``: the feature that a column comes from.
+        low: float32 ``[columns]``: where the column leaves 0.
+        slope: float32 ``[columns]``: one over the piece's length.
+        indicators: int64: the features whose missing values have a column, behind the pieces.
+    """
+
+    fill: Array
+    source: Array
+    low: Array
+    slope: Array
+    indicators: Array
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """The whole specification; features keep the order of the Dataset's columns.
+
+    Attributes:
+        names: All features, in order.
+        numeric: The numeric ones, in order.
+        strings: The string ones, in order.
+    """
+
+    names: tuple[str, ...]
+    numeric: tuple[NumericEncoder, ...]
+    strings: tuple[StringEncoder, ...]
+
+    @property
+    def kinds(self) -> dict[str, FeatureKind]:
+        """The kind of every feature, in order."""
+        strings = {encoder.name for encoder in self.strings}
+        return {name: "string" if name in strings else "numeric" for name in self.names}
+
+    @property
+    def numeric_width(self) -> int:
+        """Columns of the encoded tensor ``numeric``."""
+        return sum(max(len(e.edges) - 1, 0) + e.missing_indicator for e in self.numeric)
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """How many indices each string feature has, the one for unseen values counted."""
+        return tuple(len(encoder.vocabulary) + 1 for encoder in self.strings)
+
+    @property
+    def pieces(self) -> Pieces:
+        """The numeric encoders as arrays."""
+        edges = [np.asarray(encoder.edges, np.float32) for encoder in self.numeric]
+        spans = [np.diff(e) for e in edges]
+        return Pieces(
+            fill=np.asarray([encoder.fill for encoder in self.numeric], np.float32),
+            source=np.repeat(np.arange(len(edges)), [len(span) for span in spans]).astype(np.int64),
+            low=np.concatenate([e[:-1] for e in edges] or [np.zeros(0, np.float32)]),
+            slope=(1 / np.concatenate(spans or [np.zeros(0, np.float32)])).astype(np.float32),
+            indicators=np.asarray([i for i, e in enumerate(self.numeric) if e.missing_indicator], np.int64),
+        )
+
+    def encode(self, tensors: Tensors) -> tuple[Array, Array]:
+        """Returns the encoded tensors ``numeric`` and ``categorical`` of raw ones."""
+        rows = len(tensors[self.names[0]])
+        numeric = np.empty((rows, self.numeric_width), np.float32)
+        start, missing = 0, []
+        for encoder in self.numeric:
+            raw = tensors[encoder.name]
+            absent = np.isnan(raw)
+            filled = np.where(absent, np.float32(encoder.fill), raw)
+            edges = np.asarray(encoder.edges, np.float32)
+            stop = start + max(len(edges) - 1, 0)
+            climbed = (filled[:, None] - edges[:-1]) * (1 / np.diff(edges))
+            np.clip(climbed, 0, 1, out=numeric[:, start:stop])
+            start = stop
+            if encoder.missing_indicator:
+                missing.append(absent)
+        for position, absent in enumerate(missing, start):
+            numeric[:, position] = absent
+        categorical = np.empty((rows, len(self.strings)), np.int64)
+        for position, strings in enumerate(self.strings):
+            categorical[:, position] = _indices(tensors[strings.name], strings.vocabulary)
+        return numeric, categorical
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the specification as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Encoders:
+        """Returns the specification that :meth:`to_json` gave.
+
+        Raises:
+            InputError: When ``value`` is no specification.
+        """
+        try:
+            return cls(
+                names=tuple(value["names"]),
+                numeric=tuple(NumericEncoder(**{**e, "edges": tuple(e["edges"])}) for e in value["numeric"]),
+                strings=tuple(StringEncoder(e["name"], tuple(e["vocabulary"])) for e in value["strings"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise InputError(f"no encoder specification: {error!r}; was the file written by a train step?") from error
+
+
+def learn_encoders(tensors: Tensors, kinds: Mapping[str, FeatureKind]) -> Encoders:
+    """Learns the specification from the training split's raw tensors.
+
+    Raises:
+        InputError: When no feature tells rows apart.
+    """
+    encoders = Encoders(
+        names=tuple(kinds),
+        numeric=tuple(_learn_numeric(name, tensors[name]) for name, kind in kinds.items() if kind == "numeric"),
+        strings=tuple(_learn_strings(name, tensors[name]) for name, kind in kinds.items() if kind == "string"),
+    )
+    if not encoders.numeric_width and all(len(encoder.vocabulary) < 2 for encoder in encoders.strings):
+        raise InputError(
+            f"every feature has one value in the training split ({', '.join(kinds)}): there is nothing to learn from"
+        )
+    return encoders
+
+
+def _learn_numeric(name: str, values: Array) -> NumericEncoder:
+    present = np.sort(values[np.isfinite(values)])
+    absent = int(np.isnan(values).sum())
+    indicator = 0 < absent < len(values)
+    if not len(present):
+        return NumericEncoder(name, (), 0.0, indicator)
+    pieces = int(np.clip(len(present) // ROWS_PER_PIECE, 2, MOST_PIECES))
+    edges = np.unique(present)
+    if len(edges) > pieces + 1:
+        edges = np.unique(present[np.linspace(0, len(present) - 1, pieces + 1).round().astype(int)])
+    if len(edges) < 2:
+        edges = edges[:0]
+    median = present[(len(present) - 1) // 2]
+    return NumericEncoder(name, tuple(float(edge) for edge in edges), float(median), indicator)
+
+
+def _learn_strings(name: str, values: Array) -> StringEncoder:
+    counts = pc.value_counts(pa.array(values, pa.string()))
+    words = zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
+    frequent = sorted((-count, word) for word, count in words if count >= FEWEST_ROWS_OF_A_WORD)
+    return StringEncoder(name, tuple(sorted(word for _, word in frequent[:MOST_WORDS])))
+
+
+def _indices(values: Array, vocabulary: tuple[str, ...]) -> Array:
+    found = pc.index_in(pa.array(values, pa.string()), value_set=pa.array(vocabulary, pa.string()))
+    return np.asarray(pc.fill_null(pc.add(found, 1), 0).to_numpy(zero_copy_only=False), np.int64)

@@ -1,0 +1,1 @@
+"""PyTorch: train and export (image ``shipway/pytorch``)."""

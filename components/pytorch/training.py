@@ -1,0 +1,82 @@
+"""Training with PyTorch, from Datasets to the Model directory."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from shipway.components.common.model import ModelDescription
+from shipway.components.common.training import WORD_DROPOUT, Accelerator, Hyperparameters, read_training_data
+from shipway.components.common.training.publishing import publish
+from shipway.components.pytorch.export import export
+from shipway.components.pytorch.fitting import fit
+from shipway.components.pytorch.network import TabularNetwork
+
+__all__ = ["train_pytorch"]
+
+logger = logging.getLogger(__name__)
+
+
+def train_pytorch(
+    train: str | Path,
+    validation: str | Path,
+    model: str | Path,
+    curves: str | Path,
+    label: str,
+    model_name: str,
+    settings: Hyperparameters,
+    accelerator: str = "auto",
+) -> ModelDescription:
+    """Trains the built-in network and writes the Model directory and the page of curves; returns ``model.json``.
+
+    Args:
+        train: Dataset to learn from.
+        validation: Dataset that judges the epochs.
+        model: Model directory to make.
+        curves: HTML file to write.
+        label: Name of the label's column.
+        model_name: The model's name.
+        settings: How to train.
+        accelerator: ``auto``, ``cpu`` or ``gpu``.
+
+    Raises:
+        InputError: When the data cannot be learned from, training diverges, or a GPU is asked for and none there.
+    """
+    started = time.monotonic()
+    chosen = Accelerator.choose(accelerator, torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    logger.info("training on %d x %s: %s", chosen.devices, chosen.name, chosen.reason)
+    data = read_training_data(train, validation, label)
+    torch.use_deterministic_algorithms(True)
+    torch.manual_seed(settings.seed)
+    network = TabularNetwork(
+        data.encoders.numeric_width,
+        data.encoders.cardinalities,
+        settings.hidden_units,
+        len(data.label_names),
+        settings.dropout,
+        WORD_DROPOUT,
+    )
+    progress = fit(network, data.train, data.validation, settings, chosen)
+    training = {
+        **asdict(settings),
+        "rows": data.train.rows,
+        "rows_per_step": settings.rows_per_step(data.train.rows),
+        "accelerator": chosen.name,
+        "accelerator_reason": chosen.reason,
+        "devices": chosen.devices,
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    return publish(
+        model,
+        curves,
+        model_name,
+        "pytorch",
+        data,
+        progress,
+        training,
+        lambda directory: export(network, data.encoders, data.label_names, directory),
+    )

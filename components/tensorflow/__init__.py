@@ -1,0 +1,1 @@
+"""TensorFlow: train and export (image ``shipway/tensorflow``)."""

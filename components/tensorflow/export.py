@@ -1,0 +1,104 @@
+"""A trained network as SavedModel and as ONNX file, preprocessing inside both."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import onnx
+import tensorflow as tf
+import tf2onnx
+from tensorflow.core.protobuf import saved_model_pb2
+
+from shipway.components.common.preprocessing import Encoders
+from shipway.components.common.preprocessing.onnx_graph import OPSET, full_model
+from shipway.components.tensorflow.encoding import Preprocessing
+from shipway.components.tensorflow.network import TabularNetwork
+
+__all__ = ["export"]
+
+_PLAIN_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+class _RawModel(tf.Module):
+    """What the SavedModel holds: raw features in, scores and label out."""
+
+    def __init__(self, network: TabularNetwork, encoders: Encoders, label_names: Sequence[str]) -> None:
+        super().__init__(name="shipway")
+        self.preprocessing = Preprocessing(encoders)
+        self.variables_of_network = [variable.value for variable in network.trainable_variables]
+        self._network = network
+        self._label_names = tuple(label_names)
+
+    def answer(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        scores = tf.nn.softmax(self._network(*self.preprocessing(features)))
+        label = tf.gather(tf.constant(self._label_names), tf.argmax(scores, axis=1))
+        return {"scores": scores, "label": label}
+
+
+def export(network: TabularNetwork, encoders: Encoders, label_names: Sequence[str], directory: Path) -> None:
+    """Writes ``saved_model/`` and ``model.onnx``.
+
+    The SavedModel's signature ``serving_default`` takes one rank-1 tensor per feature, under the feature's name. A
+    program that loads it with TensorFlow calls ``loaded.predict({feature: tensor, …})``.
+    """
+    specification = (
+        tf.TensorSpec([None, encoders.numeric_width], tf.float32, "numeric"),
+        tf.TensorSpec([None, len(encoders.strings)], tf.int64, "categorical"),
+    )
+    scores = tf.function(lambda numeric, categorical: {"scores": tf.nn.softmax(network(numeric, categorical))})
+    with _quiet():
+        _save(_RawModel(network, encoders, label_names), encoders, directory / "saved_model")
+        exported, _ = tf2onnx.convert.from_function(scores, specification, opset=OPSET)
+    onnx.save(full_model(encoders, exported, label_names), directory / "model.onnx")
+
+
+def _save(model: _RawModel, encoders: Encoders, directory: Path) -> None:
+    kinds = encoders.kinds
+    datatypes = {name: tf.string if kind == "string" else tf.float32 for name, kind in kinds.items()}
+    # TensorFlow rewrites what is no plain name, sometimes into another feature's; so it gets plain names only.
+    plain = all(_PLAIN_NAME.fullmatch(name) and name != "self" for name in kinds)
+    arguments = {name if plain else f"feature_{position}": name for position, name in enumerate(kinds)}
+
+    @tf.function
+    def serve(**features: tf.Tensor) -> dict[str, tf.Tensor]:
+        return model.answer({name: features[argument] for argument, name in arguments.items()})
+
+    model.predict = tf.function(
+        model.answer,
+        input_signature=[{name: tf.TensorSpec([None], datatype, name) for name, datatype in datatypes.items()}],
+    )
+    signature = serve.get_concrete_function(
+        **{argument: tf.TensorSpec([None], datatypes[name], argument) for argument, name in arguments.items()}
+    )
+    tf.saved_model.save(model, str(directory), signatures={"serving_default": signature})
+    if not plain:
+        _rename_inputs(directory / "saved_model.pb", arguments)
+
+
+def _rename_inputs(path: Path, names: Mapping[str, str]) -> None:
+    """Gives the inputs of ``serving_default`` the features' own names."""
+    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    inputs = saved.meta_graphs[0].signature_def["serving_default"].inputs
+    tensors = {name: type(inputs[argument]).FromString(inputs[argument].SerializeToString()) for argument, name in names.items()}
+    inputs.clear()
+    for name, tensor in tensors.items():
+        inputs[name].CopyFrom(tensor)
+    path.write_bytes(saved.SerializeToString(deterministic=True))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences what the exporters say about names and tables that come out right."""
+    loggers = [logging.getLogger(name) for name in ("absl", "tensorflow", "tf2onnx")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

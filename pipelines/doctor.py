@@ -1,0 +1,86 @@
+"""What this machine has and lacks for running Shipway."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from shipway.pipelines.code import cache_directory
+from shipway.pipelines.environments import environment_of
+from shipway.pipelines.families import FAMILIES
+
+__all__ = ["Finding", "examine_machine"]
+
+_ENVIRONMENTS_GIB = 8.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing looked at.
+
+    Attributes:
+        name: What was looked at.
+        level: ``ok``, ``note`` (works, but know this) or ``lack`` (something will fail).
+        message: What was found, and what to do where it lacks.
+    """
+
+    name: str
+    level: str
+    message: str
+
+
+def examine_machine() -> list[Finding]:
+    """Returns the findings, in the order in which they matter."""
+    return [*_platform(), _disk(), *_environments(), _gpu(), *_programs()]
+
+
+def _platform() -> Iterator[Finding]:
+    supported = platform.system() == "Linux" and platform.machine() == "x86_64"
+    told = f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs"
+    yield Finding(
+        "platform", "ok" if supported else "lack", told if supported else f"{told}: Linux x86_64 is supported"
+    )
+    version = platform.python_version()
+    fits = sys.version_info[:2] == (3, 11)
+    advice = "" if fits else ": the locks of this platform are for Python 3.11; run `make setup PYTHON=python3.11`"
+    yield Finding("python", "ok" if fits else "lack", version + advice)
+
+
+def _disk() -> Finding:
+    directory = cache_directory()
+    while not directory.exists():
+        directory = directory.parent
+    free_gib = shutil.disk_usage(directory).free / 2**30
+    ready = all(environment_of(family).ready for family in FAMILIES.values())
+    enough = ready or free_gib >= _ENVIRONMENTS_GIB
+    message = f"{free_gib:.0f} GiB free at {directory}"
+    if not enough:
+        message += f"; the environments need {_ENVIRONMENTS_GIB:.0f} GiB: make room or set SHIPWAY_CACHE_DIR"
+    return Finding("disk", "ok" if enough else "lack", message)
+
+
+def _environments() -> Iterator[Finding]:
+    for family in FAMILIES.values():
+        environment = environment_of(family)
+        if environment.ready:
+            yield Finding(f"environment {family.name}", "ok", str(environment.directory))
+        else:
+            yield Finding(f"environment {family.name}", "note", "not made yet; the first run makes it")
+
+
+def _gpu() -> Finding:
+    devices = sorted(Path("/dev").glob("nvidia[0-9]*"))
+    if devices:
+        return Finding("gpu", "ok", f"{len(devices)} NVIDIA device(s)")
+    return Finding("gpu", "note", "none: training runs on the CPU")
+
+
+def _programs() -> Iterator[Finding]:
+    for program, purpose in (("kubectl", "reaching a cluster by hand"), ("java", "TorchServe")):
+        path = shutil.which(program)
+        yield Finding(program, "ok" if path else "note", path or f"not found; only needed for {purpose}")

@@ -1,0 +1,191 @@
+"""From raw tables to a served model: the pipeline that the demo runs."""
+
+from kfp import dsl
+
+from shipway.components import (
+    create_release,
+    deploy_model,
+    evaluate_model,
+    generate_statistics,
+    infer_schema,
+    ingest_data,
+    predict,
+    predict_champion,
+    prepare_data,
+    promote_model,
+    resolve_champion,
+    resolve_data,
+    select_model,
+    smoke_test,
+    split_data,
+    train_baselines,
+    train_pytorch,
+    train_tensorflow,
+    transform_data,
+    validate_data,
+)
+
+__all__ = ["train_and_deploy"]
+
+
+@dsl.pipeline(
+    name="train-and-deploy",
+    description="Validates tabular data, trains with TensorFlow and PyTorch, releases and serves the better one",
+)
+def train_and_deploy(
+    data_uri: str,
+    label: str,
+    sql: str = "",
+    time_column: str = "",
+    validation_from: str = "",
+    test_from: str = "",
+    validation_fraction: float = 0.1,
+    test_fraction: float = 0.2,
+    schema_uri: str = "",
+    on_anomaly: str = "fail",
+    exclude_columns: list[str] = [],  # noqa: B006 - kfp reads it as a JSON default
+    imbalance: str = "weights",
+    missing_values: str = "model",
+    slice_columns: list[str] = [],  # noqa: B006
+    accelerator: str = "auto",
+    seed: int = 0,
+    min_auc: float = 0.0,
+    min_auc_gain_over_baseline: float = 0.0,
+    max_loss_vs_champion: float = 0.005,
+    require_blessing: bool = False,
+    model_name: str = "model",
+    release_repository: str = "",
+    endpoint_name: str = "",
+    endpoint_port: int = 0,
+    target: str = "local",
+) -> None:
+    """Trains two candidates on one table and serves the better one that passes the gate.
+
+    Args:
+        data_uri: A CSV or Parquet file, or a directory of them; a path, ``file://`` or ``https://``.
+        label: The column to predict, of two or more classes.
+        sql: One DuckDB query over the tables, each named by its file's stem; empty takes the only table as it is.
+        time_column: Splits by time along this column; empty splits at random, stratified by the label.
+        validation_from: With ``time_column``: where the validation split begins (ISO 8601); empty goes by fraction.
+        test_from: With ``time_column``: where the test split begins (ISO 8601); empty goes by fraction.
+        validation_fraction: Share of rows for validation, between 0 and 1.
+        test_fraction: Share of rows for the test, between 0 and 1.
+        schema_uri: A curated TFDV schema (``.pbtxt``); empty infers one from the training split.
+        on_anomaly: ``fail`` stops the run at an anomaly of the training or test split, ``warn`` goes on.
+        exclude_columns: Columns that must not become features: keys, and what is known only after the fact.
+        imbalance: ``none``, ``weights``, ``smote`` or ``undersample``; touches the training split only.
+        missing_values: ``model`` (handled inside the model), ``impute`` or ``drop_rows``.
+        slice_columns: Columns by whose values the metrics are broken down.
+        accelerator: ``auto`` takes the GPUs that are there, ``cpu`` or ``gpu`` insist.
+        seed: Seed of everything random.
+        min_auc: The gate's lower bound for the ROC AUC on the test split; 0 is no threshold.
+        min_auc_gain_over_baseline: The gate's lower bound for the ROC AUC above that of predicting class shares (0.5);
+            -1 is no threshold.
+        max_loss_vs_champion: How much ROC AUC a candidate may lose against the champion on the same rows; 1 is no
+            threshold. With no threshold at all nothing is blessed.
+        require_blessing: Ends the run as rejected when neither candidate passes; else it ends well without a release.
+        model_name: Name of the model and its releases.
+        release_repository: Directory or URI of releases; empty takes the run's root on one machine.
+        endpoint_name: Name of the endpoint; empty takes ``model_name``.
+        endpoint_port: Port of a local endpoint; 0 chooses a free one once and keeps it.
+        target: Where to deploy: ``local``.
+    """
+    digest = resolve_data(data_uri=data_uri).set_caching_options(False)
+    tables = ingest_data(data_uri=data_uri, data_digest=digest.output)
+    table = transform_data(tables=tables.outputs["tables"], sql=sql)
+    split = split_data(
+        dataset=table.outputs["dataset"],
+        label=label,
+        time_column=time_column,
+        validation_from=validation_from,
+        test_from=test_from,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        seed=seed,
+    )
+
+    train_statistics = generate_statistics(dataset=split.outputs["train"]).set_display_name("statistics of train")
+    test_statistics = generate_statistics(dataset=split.outputs["test"]).set_display_name("statistics of test")
+    schema = infer_schema(statistics=train_statistics.outputs["statistics"], schema_uri=schema_uri, label=label)
+    gates = [
+        validate_data(
+            statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"], on_anomaly=on_anomaly
+        ).set_display_name(f"validate {name}")
+        for name, statistics in (("train", train_statistics), ("test", test_statistics))
+    ]
+    prepared = prepare_data(
+        train=split.outputs["train"],
+        validation=split.outputs["validation"],
+        test=split.outputs["test"],
+        label=label,
+        time_column=time_column,
+        exclude_columns=exclude_columns,
+        imbalance=imbalance,
+        missing_values=missing_values,
+        seed=seed,
+    ).after(*gates)
+    test = prepared.outputs["prepared_test"]
+
+    train_baselines(
+        train=prepared.outputs["prepared_train"],
+        validation=prepared.outputs["prepared_validation"],
+        test=test,
+        label=label,
+        seed=seed,
+    )
+    champion = resolve_champion(
+        schema=schema.outputs["schema"], model_name=model_name, release_repository=release_repository
+    ).set_caching_options(False)
+    champion_predictions = predict_champion(
+        dataset=test, champion=champion.output, label=label, slice_columns=slice_columns
+    )
+
+    candidates = {}
+    for framework, train_component in (("pytorch", train_pytorch), ("tensorflow", train_tensorflow)):
+        trained = train_component(
+            train=prepared.outputs["prepared_train"],
+            validation=prepared.outputs["prepared_validation"],
+            label=label,
+            model_name=model_name,
+            seed=seed,
+            accelerator=accelerator,
+        )
+        predictions = predict(
+            dataset=test, model=trained.outputs["model"], label=label, slice_columns=slice_columns
+        ).set_display_name(f"predict with {framework}")
+        evaluation = evaluate_model(
+            model=trained.outputs["model"],
+            predictions=predictions.outputs["predictions"],
+            champion_predictions=champion_predictions.outputs["predictions"],
+            slice_columns=slice_columns,
+            min_auc=min_auc,
+            min_auc_gain_over_baseline=min_auc_gain_over_baseline,
+            max_loss_vs_champion=max_loss_vs_champion,
+            seed=seed,
+        ).set_display_name(f"evaluate {framework}")
+        candidates[f"{framework}_model"] = trained.outputs["model"]
+        candidates[f"{framework}_evaluation"] = evaluation.outputs["evaluation"]
+    selected = select_model(**candidates, require_blessing=require_blessing)
+
+    with dsl.If(selected.outputs["Output"] != "", name="blessed"):
+        release = create_release(
+            model=selected.outputs["model"],
+            evaluation=selected.outputs["evaluation"],
+            schema=schema.outputs["schema"],
+            model_name=model_name,
+            release_repository=release_repository,
+        )
+        endpoint = deploy_model(
+            release=release.outputs["release"],
+            endpoint_name=endpoint_name,
+            target=target,
+            port=endpoint_port,
+        ).set_caching_options(False)
+        tested = smoke_test(
+            endpoint=endpoint.outputs["endpoint"], release=release.outputs["release"]
+        ).set_caching_options(False)
+        promote_model(
+            release=release.outputs["release"],
+            endpoint=endpoint.outputs["endpoint"],
+            release_repository=release_repository,
+        ).set_caching_options(False).after(tested)

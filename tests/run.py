@@ -1,0 +1,82 @@
+"""Runs every suite in the environment that it belongs to, and ends with one line of totals.
+
+``python tests/run.py [SUITE …]``; a suite is a directory below ``tests``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from shipway.pipelines.environments import make_environments, run_uv
+from shipway.pipelines.families import FAMILIES
+
+TESTS = Path(__file__).parent
+BUILD = TESTS.parent / "build"
+TOOLS = BUILD / "test-tools"
+RESULTS = BUILD / "test-results"
+
+# Suites and the families in whose environments they run; "" is the command line's own.
+SUITES = {
+    "contract": ("",),
+    "common": ("", "data", "pytorch", "tensorflow"),
+    "data": ("data",),
+    "pytorch": ("pytorch",),
+    "tensorflow": ("tensorflow",),
+    "lifecycle": ("lifecycle",),
+    "serving": ("serving",),
+    "pipelines": ("",),
+}
+
+# What a marked test needs; where it is missing the test is deselected, and that is said.
+NEEDS = {
+    "chromium": shutil.which("chromium") is not None,
+    "gpu": any(Path("/dev").glob("nvidia[0-9]*")),
+    "tmpfs": os.geteuid() == 0,
+}
+
+
+def main(chosen: list[str]) -> int:
+    """Runs the chosen suites, or all; returns the exit code."""
+    environments = make_environments(FAMILIES.values(), print)
+    if not TOOLS.is_dir():
+        run_uv("pytest", "pip", "install", "--python", sys.executable, "--target", str(TOOLS), "pytest==9.2.0")
+    variables = {e.family.interpreter_variable: str(e.python) for e in environments.values()}
+    variables["PYTHONPATH"] = str(TOOLS)
+    missing = [name for name, there in NEEDS.items() if not there]
+    passed = failed = 0
+    for suite in chosen or SUITES:
+        for family in SUITES[suite]:
+            print(f"── {suite} in {family or 'the command line'}'s environment", flush=True)
+            results = run_suite(suite, family, variables, missing)
+            passed, failed = passed + results[0], failed + results[1]
+    for name in missing:
+        print(f"not run: tests marked {name}, which this machine lacks")
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+def run_suite(suite: str, family: str, variables: dict[str, str], missing: list[str]) -> tuple[int, int]:
+    """Runs one suite in one environment; returns how many tests passed and failed."""
+    report = RESULTS / f"{suite}-{family or 'cli'}.xml"
+    report.unlink(missing_ok=True)
+    shipway = Path(sys.executable).with_name("shipway")
+    interpreter = [str(shipway), "env", "python", family] if family else [sys.executable]
+    command = [*interpreter, "-m", "pytest", str(TESTS / suite), "-q", f"--junitxml={report}"]
+    if missing:
+        command += ["-m", " and ".join(f"not {name}" for name in missing)]
+    code = subprocess.run(command, env={**os.environ, **variables}, check=False).returncode
+    if not report.exists():
+        return 0, 1
+    counts = next(ElementTree.parse(report).iter("testsuite")).attrib
+    bad = int(counts["failures"]) + int(counts["errors"])
+    good = int(counts["tests"]) - bad - int(counts["skipped"])
+    return good, max(bad, 1 if code not in (0, 5) else 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
