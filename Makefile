@@ -35,7 +35,7 @@ lock: $(addsuffix /requirements-host.txt,$(FAMILIES))
 
 # A local build of torch has a version of its own, which other machines would not find.
 %/requirements-host.txt: %/requirements.in | setup
-	cd $* && $(CURDIR)/$(VENV)/bin/uv pip compile --quiet --no-header --no-annotate --python-version 3.11 \
+	cd $* && $(CURDIR)/$(VENV)/bin/uv pip compile --quiet --no-header --no-annotate --python-version 3.11 --upgrade-package torch \
 	  $(if $(wildcard $*/overrides.txt),--override overrides.txt) requirements.in --output-file requirements-host.txt
 	sed -i 's/^\(torch==[0-9.]*\)+cpu$$/\1/' $@
 

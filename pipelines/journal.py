@@ -54,6 +54,7 @@ class TaskState:
         ran = self.exit_code is not None
         return {
             "name": self.task.name,
+            "display_name": self.task.display_name,
             "image": self.task.image,
             "status": self.status,
             "seconds": round(self.seconds, 3),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import datetime
 import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -38,12 +39,14 @@ class Task:
     """A task of a pipeline that runs a container.
 
     Attributes:
-        name: Its name, as the UI shows it.
+        name: Its name, unique in the pipeline.
+        display_name: What the UI calls it.
         image: The image that it runs in.
         depends_on: The tasks that it waits for, those outside its conditional group included.
     """
 
     name: str
+    display_name: str
     image: str
     depends_on: tuple[str, ...]
 
@@ -83,7 +86,8 @@ def _walk(spec: Spec, component: Spec, inherited: tuple[str, ...]) -> Iterator[T
         else:
             executor = spec["deploymentSpec"]["executors"][target["executorLabel"]]
             if "container" in executor:
-                yield Task(name, executor["container"]["image"], depends_on)
+                display_name = task.get("taskInfo", {}).get("name", name)
+                yield Task(name, display_name, executor["container"]["image"], depends_on)
 
 
 def parse_parameters(spec: Spec, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,6 +114,8 @@ def parse_parameters(spec: Spec, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _parse(name: str, value: Any, kind: str) -> Any:
     wanted: Any = _PARSERS[kind]
+    if kind == "STRING" and isinstance(value, datetime.date):  # an unquoted date in a YAML file
+        return value.isoformat()
     if isinstance(value, str) and wanted != (str,):
         try:
             value = yaml.safe_load(value)

@@ -12,7 +12,7 @@ from pathlib import Path
 __all__ = ["ServerProcess"]
 
 _POLL_SECONDS = 0.02
-_STATE, _START_TICKS = 0, 19  # of /proc/<pid>/stat, counted after the command's name
+_STATE, _THREADS, _START_TICKS = 0, 17, 19  # of /proc/<pid>/stat, counted after the command's name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +35,13 @@ class ServerProcess:
 
     @property
     def running(self) -> bool:
-        """Whether it still runs; a zombie does not."""
+        """Whether it still runs; a zombie does not, unless threads of it still hold its sockets."""
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, os.WNOHANG)
         fields = _stat(self.pid)
-        return bool(fields) and fields[_STATE] not in "ZX" and int(fields[_START_TICKS]) == self.started
+        if not fields or int(fields[_START_TICKS]) != self.started:
+            return False
+        return fields[_STATE] not in "ZX" or int(fields[_THREADS]) > 1
 
     def end(self, grace_seconds: float = 15.0) -> None:
         """Asks it to end and waits; kills it when it has not ended after ``grace_seconds``."""

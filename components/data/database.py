@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import duckdb
 
-__all__ = ["connect", "identifier", "literal", "literals"]
+__all__ = ["connect", "copy_to_parquet", "identifier", "literal", "literals"]
 
 
 def connect(threads: int = 0) -> duckdb.DuckDBPyConnection:
@@ -24,6 +25,13 @@ def connect(threads: int = 0) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config=settings)
     connection.execute("SET TimeZone = 'UTC'")
     return connection
+
+
+def copy_to_parquet(connection: duckdb.DuckDBPyConnection, query: str, target: Path) -> int:
+    """Writes a query's rows in their order to a Parquet file (zstd) and returns how many they are."""
+    copy = f"COPY ({query}) TO {literal(target)} (FORMAT parquet, COMPRESSION zstd)"
+    ((rows,),) = connection.execute(copy).fetchall()
+    return int(rows)
 
 
 def identifier(name: str) -> str:

@@ -12,7 +12,7 @@ import duckdb
 from shipway.components.common.artifacts import directory_digest, new_directory
 from shipway.components.common.errors import InputError
 from shipway.components.data.csv_text import delimiter_of, explain
-from shipway.components.data.database import connect, literal, literals
+from shipway.components.data.database import connect, copy_to_parquet, literal, literals
 from shipway.components.data.sources import fetched, table_name
 
 __all__ = ["MISSING_MARKERS", "ingest_data"]
@@ -67,7 +67,7 @@ def _convert(database: duckdb.DuckDBPyConnection, file: Path, root: Path, missin
 
 def _copy_parquet(database: duckdb.DuckDBPyConnection, file: Path, target: Path) -> int:
     try:
-        return _copy(database, f"read_parquet({literal(file)})", target)
+        return copy_to_parquet(database, f"SELECT * FROM read_parquet({literal(file)})", target)  # noqa: S608
     except duckdb.Error as error:
         raise InputError(
             f"{file}: is no complete Parquet file ({_first_line(error)}); write or fetch it again"
@@ -82,18 +82,12 @@ def _copy_text(database: duckdb.DuckDBPyConnection, file: Path, target: Path, mi
         f"nullstr={literals(missing_markers)}, auto_type_candidates={literals(_TYPES)})"
     )
     try:
-        return _copy(database, reader, target)
+        return copy_to_parquet(database, f"SELECT * FROM {reader}", target)  # noqa: S608
     except duckdb.Error as error:
         fault = explain(file, delimiter)
         if not fault:
             fault = f"{file}: cannot be read as a table ({_first_line(error)}); are its line endings all the same?"
         raise InputError(fault) from error
-
-
-def _copy(database: duckdb.DuckDBPyConnection, source: str, target: Path) -> int:
-    query = f"COPY (SELECT * FROM {source}) TO {literal(target)} (FORMAT parquet, COMPRESSION zstd)"  # noqa: S608
-    ((rows,),) = database.execute(query).fetchall()
-    return int(rows)
 
 
 def _first_line(error: duckdb.Error) -> str:

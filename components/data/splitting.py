@@ -86,7 +86,7 @@ def split_data(
 def _check_fractions(validation: float, test: float) -> None:
     if not (0 < validation < 1 and 0 < test < 1 and validation + test < 1):
         raise InputError(
-            f"validation_fraction={validation} and test_fraction={test}: each must lie above 0 and both together below 1"
+            f"validation_fraction={validation} and test_fraction={test}: each must be above 0, and their sum below 1"
         )
 
 

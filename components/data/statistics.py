@@ -16,14 +16,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from tensorflow_data_validation import StatsOptions, types
-from tensorflow_data_validation.statistics import stats_impl
-from tensorflow_data_validation.utils import top_k_uniques_stats_util
 from tensorflow_metadata.proto.v0 import statistics_pb2
-from tfx_bsl.arrow import table_util
 
 from shipway.components.common.artifacts import dataset_files, new_directory, write_json
 from shipway.components.common.errors import InputError
+from shipway.components.data.tfdv import stats_impl, table_util, top_k_uniques_stats_util
+from shipway.components.data.tfdv import tensorflow_data_validation as tfdv
 
 __all__ = ["EXACT_DISTINCT", "generate_statistics"]
 
@@ -89,7 +87,7 @@ def _plain_column(column: pa.ChunkedArray, rows: int) -> pa.Array:
 
 
 def _generated(batches: Iterator[pa.RecordBatch]) -> statistics_pb2.DatasetFeatureStatisticsList:
-    generators = stats_impl.get_generators(StatsOptions(), in_memory=True)
+    generators = stats_impl.get_generators(tfdv.StatsOptions(), in_memory=True)
     for generator in generators:
         generator.setup()
     accumulators = [generator.create_accumulator() for generator in generators]
@@ -102,7 +100,7 @@ def _exact(
     proto: statistics_pb2.DatasetFeatureStatisticsList, files: list[Path]
 ) -> statistics_pb2.DatasetFeatureStatisticsList:
     """Replaces the sketch's top values and numbers of distinct strings by counts."""
-    options = StatsOptions()
+    options = tfdv.StatsOptions()
     for feature in proto.datasets[0].features:
         if feature.WhichOneof("stats") != "string_stats":
             continue
@@ -115,7 +113,7 @@ def _exact(
             continue
         pairs = zip(counts.field(0).to_pylist(), counts.field(1).to_pylist(), strict=True)
         exact = top_k_uniques_stats_util.make_feature_stats_proto_topk_uniques(
-            types.FeaturePath([name]),
+            tfdv.types.FeaturePath([name]),
             num_top_values=options.num_top_values,
             num_rank_histogram_buckets=options.num_rank_histogram_buckets,
             num_unique=len(counts),

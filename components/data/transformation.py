@@ -11,12 +11,22 @@ import duckdb
 
 from shipway.components.common.artifacts import dataset_files, directory_digest, new_directory
 from shipway.components.common.errors import InputError
-from shipway.components.data.database import connect, identifier, literal, literals
+from shipway.components.data.database import connect, copy_to_parquet, identifier, literals
 
 __all__ = ["transform_data"]
 
 _LOG = logging.getLogger(__name__)
-_KEPT = {"BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "VARCHAR", "DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"}
+_KEPT = {
+    "BOOLEAN",
+    "TINYINT",
+    "SMALLINT",
+    "INTEGER",
+    "BIGINT",
+    "VARCHAR",
+    "DATE",
+    "TIMESTAMP",
+    "TIMESTAMP WITH TIME ZONE",
+}
 _CASTS = {
     "UTINYINT": "BIGINT", "USMALLINT": "BIGINT", "UINTEGER": "BIGINT", "UBIGINT": "DOUBLE", "HUGEINT": "DOUBLE",
     "UHUGEINT": "DOUBLE", "DECIMAL": "DOUBLE", "ENUM": "VARCHAR", "UUID": "VARCHAR", "TIME": "VARCHAR",
@@ -50,19 +60,18 @@ def transform_data(tables: str | Path, dataset: str | Path, sql: str = "") -> di
     with connect(threads=1) as database, new_directory(dataset) as aside:
         columns = {name: _create_view(database, name, files) for name, files in folders.items()}
         _confine(database, [file for files in folders.values() for file in files], aside)
-        query = sql.strip() or _only_table(columns)
+        statement = sql.strip() or _only_table(columns)
         try:
-            selection = _selection(database, query)
-            target = literal(aside / "part-00000.parquet")
-            copy = f"COPY (SELECT {', '.join(selection)} FROM shipway_result) TO {target} (FORMAT parquet, COMPRESSION zstd)"  # noqa: S608
-            ((rows,),) = database.execute(copy).fetchall()
+            selection = _selection(database, statement)
+            query = f"SELECT {', '.join(selection)} FROM shipway_result"  # noqa: S608
+            rows = copy_to_parquet(database, query, aside / "part-00000.parquet")
         except duckdb.Error as error:
             raise InputError(f"the SQL failed: {error}\n{_catalogue(columns)}") from error
         if not rows:
             raise InputError(f"the SQL gave no rows; are its joins and conditions right?\n{_catalogue(columns)}")
         digest = directory_digest(aside)
     _LOG.info("wrote %s rows", f"{rows:,}")
-    return {"rows": int(rows), "columns": len(selection), "digest": digest}
+    return {"rows": rows, "columns": len(selection), "digest": digest}
 
 
 def _create_view(database: duckdb.DuckDBPyConnection, name: str, files: list[Path]) -> list[str]:
@@ -116,4 +125,6 @@ def _cast(name: str, type_name: str) -> str:
 
 
 def _catalogue(columns: dict[str, list[str]]) -> str:
-    return "The tables are:\n" + "\n".join(f"  {identifier(name)}: {', '.join(names)}" for name, names in columns.items())
+    return "The tables are:\n" + "\n".join(
+        f"  {identifier(name)}: {', '.join(names)}" for name, names in columns.items()
+    )

@@ -6,13 +6,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import tensorflow_data_validation as tfdv
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
 from shipway.components.common.artifacts import new_directory, read_json, write_json
 from shipway.components.common.errors import DataRejected, InputError
 from shipway.components.data.protos import read_schema, read_statistics
+from shipway.components.data.tfdv import tensorflow_data_validation as tfdv
 from shipway.components.data.validation_report import render
 
 __all__ = ["ON_ANOMALY", "validate_data"]
@@ -48,11 +48,7 @@ def validate_data(
         raise InputError(f"on_anomaly={on_anomaly!r}: must be one of {', '.join(ON_ANOMALY)}")
     proto = _validated(read_statistics(statistics), read_schema(schema))
     summary = read_json(Path(statistics) / "summary.json")
-    found = [
-        {"feature": name, "kind": _kind(reason.type), "short": reason.short_description, "description": reason.description}
-        for name, info in sorted(proto.anomaly_info.items())
-        for reason in info.reason
-    ]  # fmt: skip
+    found = _listed(proto)
     page = render(found, summary)
     with new_directory(anomalies) as aside:
         (aside / "anomalies.pbtxt").write_text(text_format.MessageToString(proto), encoding="utf-8")
@@ -75,6 +71,19 @@ def _validated(
     return proto
 
 
+def _listed(proto: anomalies_pb2.Anomalies) -> list[dict[str, str]]:
+    return [
+        {
+            "feature": name,
+            "kind": anomalies_pb2.AnomalyInfo.Type.Name(reason.type),
+            "short": reason.short_description,
+            "description": reason.description,
+        }
+        for name, info in sorted(proto.anomaly_info.items())
+        for reason in info.reason
+    ]
+
+
 def _decide(found: list[dict[str, str]], on_anomaly: str) -> None:
     lines = [f"{a['feature']}: {a['short']}: {a['description']}" for a in found]
     if lines and on_anomaly == "fail":
@@ -85,8 +94,3 @@ def _decide(found: list[dict[str, str]], on_anomaly: str) -> None:
         )
     for line in lines:
         _LOG.warning("%s", line)
-
-
-def _kind(number: int) -> str:
-    name: str = anomalies_pb2.AnomalyInfo.Type.Name(number)
-    return name

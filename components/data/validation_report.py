@@ -10,7 +10,7 @@ from shipway.components.common.reports import bar_chart, element, histogram, htm
 
 __all__ = ["render"]
 
-_SHOWN_BARS = 10
+_SHOWN_BARS = 6
 
 
 def render(anomalies: list[dict[str, str]], summary: dict[str, Any]) -> str:
@@ -24,11 +24,22 @@ def render(anomalies: list[dict[str, str]], summary: dict[str, Any]) -> str:
         rows = [[a["feature"], a["short"], a["description"]] for a in anomalies]
         verdict = table(["column", "anomaly", "what it means"], rows)
     else:
-        verdict = element("p", "No anomalies: the data looks as its schema says.")
-    flagged = {a["feature"] for a in anomalies}
-    columns = [_column(column, column["name"] in flagged) for column in summary["columns"]]
-    headers = ["column", "type", "missing", "unique", "mean", "standard deviation", "least", "median", "largest", "values"]
-    subtitle = f"{number(summary['rows'])} rows, {len(summary['columns'])} columns, {len(anomalies)} anomalies"
-    return html_page(
-        "Data validation", [("Anomalies", verdict), ("Columns", table(headers, columns))], subtitle=subtitle
+        verdict = element("p", "None: the data looks as its schema says.")
+    columns = table(
+        ["column", "type", "missing", "unique", "mean", "standard deviation", "least", "median", "largest", "values"],
+        [_column(column, summary["rows"]) for column in summary["columns"]],
     )
+    subtitle = f"{number(summary['rows'])} rows, {len(summary['columns'])} columns, {len(anomalies)} anomalies"
+    return html_page("Data validation", [("Anomalies", verdict), ("Columns", columns)], subtitle=subtitle)
+
+
+def _column(column: dict[str, Any], rows: int) -> list[Any]:
+    numbers = [column[key] for key in ("unique", "mean", "std", "min", "median", "max")]
+    return [column["name"], column["type"], percent(column["missing_fraction"]), *numbers, _picture(column, rows)]
+
+
+def _picture(column: dict[str, Any], rows: int) -> Markup:
+    if column["histogram"]:
+        return histogram(column["histogram"])
+    bars = [(top["value"], top["count"]) for top in (column["top_values"] or [])[:_SHOWN_BARS]]
+    return bar_chart(bars, total=rows)

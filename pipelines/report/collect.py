@@ -18,7 +18,7 @@ __all__ = ["Candidate", "Findings", "Titled", "collect", "log_tail"]
 Json = dict[str, Any]
 
 _FRAMEWORKS = {"pytorch": "PyTorch", "tensorflow": "TensorFlow", "sklearn": "scikit-learn"}
-_LOG_BYTES, _LOG_LINES = 1 << 16, 30
+_LOG_BYTES, _LOG_LINES = 1 << 16, 24
 _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
 

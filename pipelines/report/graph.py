@@ -22,10 +22,10 @@ STATES = {
 }
 """By status: the style's name, the mark and the word."""
 
-_NODE_WIDTH, _NODE_HEIGHT, _GAP, _ROW = 172.0, 44.0, 22.0, 72.0
+_NODE_WIDTH, _NODE_HEIGHT, _GAP, _ROW = 158.0, 44.0, 14.0, 70.0
 _MARGIN = 4.0
-_LONGEST_NAME = 22
-_LEAST_WIDTH = 560.0
+_LONGEST_NAME = 21
+_LEAST_WIDTH = 480.0
 
 
 def task_graph(tasks: Sequence[dict[str, Any]]) -> Markup:
@@ -59,7 +59,7 @@ def _node(task: dict[str, Any], centre: float, layer: int) -> Markup:
     name = str(task.get("display_name") or task["name"])
     x, y = centre - _NODE_WIDTH / 2 + _MARGIN, layer * _ROW + _MARGIN
     detail = duration(task.get("seconds")) if status in ("SUCCEEDED", "FAILED") else word
-    short = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+    short = name if len(name) <= _LONGEST_NAME else f"{name[:12]}…{name[-8:]}"
     return element(
         "g",
         element("title", f"{name}: {word}, {duration(task.get('seconds'))}, {family(task.get('image'))}"),

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
+import random
 from collections.abc import Mapping, Sequence
 
 __all__ = ["Layout", "layered"]
 
-_SWEEPS = 8
+_STARTS, _SWEEPS = 24, 8
 _Node = str | tuple[str, str, int]
 _Neighbours = Mapping[_Node, Sequence[_Node]]
 
@@ -66,7 +68,7 @@ def layered(depends_on: Mapping[str, Sequence[str]], node_width: float, gap: flo
             up.setdefault(lower, []).append(upper)
         for rank, node in enumerate(chain[1:-1], start=layer[edge[0]] + 1):
             rows[rank].append(node)
-    _uncross(rows, up, down)
+    rows = _uncrossed(rows, up, down)
     x = _places(rows, up, down, node_width, gap)
     left = min((x[name] for name in layer), default=0.0) - node_width / 2
     right = max((x[name] for name in layer), default=0.0) + node_width / 2
@@ -117,23 +119,41 @@ def _layers(parents: dict[str, list[str]]) -> dict[str, int]:
     return layer
 
 
-def _uncross(rows: list[list[_Node]], up: _Neighbours, down: _Neighbours) -> None:
-    """Sorts each layer by the mean place of its neighbours, downwards and upwards in turn."""
-    for sweep in range(_SWEEPS):
-        downwards = sweep % 2 == 0
-        neighbours = up if downwards else down
-        indices = range(1, len(rows)) if downwards else range(len(rows) - 2, -1, -1)
-        for index in indices:
-            fixed = {node: place for place, node in enumerate(rows[index - 1 if downwards else index + 1])}
-            own = {node: place for place, node in enumerate(rows[index])}
-            wanted = {node: _mean([fixed[n] for n in neighbours.get(node, ())], own[node]) for node in rows[index]}
-            rows[index].sort(key=wanted.__getitem__)
+def _uncrossed(rows: list[list[_Node]], up: _Neighbours, down: _Neighbours) -> list[list[_Node]]:
+    """Returns the layers in an order with few crossings: the best of several starts, always the same ones."""
+    chance = random.Random(0)  # noqa: S311  a layout, no secret
+    best, fewest = rows, math.inf
+    for start in range(_STARTS):
+        tried = [list(row) if start == 0 else chance.sample(row, len(row)) for row in rows]
+        for sweep in range(_SWEEPS):
+            _sweep(tried, up, down, downwards=sweep % 2 == 0)
+        crossings = sum(_crossings(upper, lower, down) for upper, lower in itertools.pairwise(tried))
+        if crossings < fewest:
+            best, fewest = tried, crossings
+    return best
+
+
+def _sweep(rows: list[list[_Node]], up: _Neighbours, down: _Neighbours, *, downwards: bool) -> None:
+    """Sorts each layer by the mean place of its neighbours on the layer before."""
+    neighbours = up if downwards else down
+    for fixed, row in itertools.pairwise(rows if downwards else rows[::-1]):
+        place = {node: index for index, node in enumerate(fixed)}
+        wanted = {
+            node: _mean([place[n] for n in neighbours.get(node, ())], float(index)) for index, node in enumerate(row)
+        }
+        row.sort(key=wanted.__getitem__)
+
+
+def _crossings(upper: Sequence[_Node], lower: Sequence[_Node], down: _Neighbours) -> int:
+    place = {node: index for index, node in enumerate(lower)}
+    ends = [[place[child] for child in down.get(node, ())] for node in upper]
+    return sum(below > other for left, right in itertools.combinations(ends, 2) for below in left for other in right)
 
 
 def _places(
     rows: list[list[_Node]], up: _Neighbours, down: _Neighbours, node_width: float, gap: float
 ) -> dict[_Node, float]:
-    """Returns each node's horizontal centre, near the mean of its neighbours'."""
+    """Returns each node's horizontal centre, near the mean of those below it, else of those above."""
 
     def half(node: _Node) -> float:
         return node_width / 2 if isinstance(node, str) else 4.0
@@ -149,9 +169,11 @@ def _places(
         for row, offset in zip(rows, offsets, strict=True)
         for node, place in zip(row, offset, strict=False)
     }
-    for sweep in range(2 * _SWEEPS):
-        for row, offset in list(zip(rows, offsets, strict=True))[:: 1 if sweep % 2 == 0 else -1]:
-            wanted = [_mean([x[n] for n in (*up.get(node, ()), *down.get(node, ()))], x[node]) for node in row]
+    for sweep in range(_SWEEPS):
+        downwards = sweep % 2 == 0
+        neighbours = up if downwards else down
+        for row, offset in list(zip(rows, offsets, strict=True))[:: 1 if downwards else -1]:
+            wanted = [_mean([x[n] for n in neighbours.get(node, ())], x[node]) for node in row]
             x.update(zip(row, _spread(wanted, offset), strict=True))
     return x
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from shipway.components.common.reports import (
 )
 from shipway.pipelines.report.collect import Candidate, Findings, Json
 
-__all__ = ["CHECK_TITLES", "Score", "curves", "leader", "overall", "quality", "scores", "training_facts"]
+__all__ = ["CHECK_TITLES", "Score", "curves", "leader", "overall", "quality", "rivals", "scores", "training_facts"]
 
 METRIC_TITLES = {
     "roc_auc": "ROC AUC",
@@ -35,7 +36,8 @@ CHECK_TITLES = {
     "min_auc_gain_over_baseline": "gain over class shares at least",
     "max_loss_vs_champion": "loss against the champion at most",
 }
-_MOST_SLICES = 25
+_MOST_SLICES = 15
+_MOST_RIVALS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +85,13 @@ def scores(found: Findings) -> list[Score]:
     return rows
 
 
+def rivals(found: Findings) -> list[tuple[str, float]]:
+    """Returns the best rivals of the leading candidate and their ROC AUC."""
+    lead = leader(found.candidates)
+    known = [(score.title, _auc(score)) for score in scores(found) if lead is None or score.title != lead.title]
+    return sorted(((title, auc) for title, auc in known if auc is not None), key=lambda rival: -rival[1])[:_MOST_RIVALS]
+
+
 def curves(trained: Sequence[Candidate]) -> Markup:
     """Returns the training curves of all candidates, each score in one picture."""
     return compare_training({candidate.title: candidate.model.get("history") or [] for candidate in trained})
@@ -110,9 +119,8 @@ def quality(found: Findings) -> dict[str, Any]:
     return {
         "rows": lead.metrics.get("rows") if lead else None,
         "comparison": interval_chart(
-            [(row.title, row.overall.get("roc_auc")) for row in rows],
+            [(row.title, row.overall["roc_auc"]) for row in rows if isinstance(row.overall.get("roc_auc"), dict)],
             title="ROC AUC on the test split, with 95 % intervals",
-            reference=0.5,
         ),
         "rocs": _rocs(rows),
         "metrics": table(
@@ -133,34 +141,44 @@ def _rocs(rows: Sequence[Score]) -> list[Markup]:
     """Returns one chart for all models of two classes; a chart per model where each has a curve per class."""
     drawn = [row for row in rows if row.roc_curves]
     if all(len(row.roc_curves) == 1 for row in drawn):
-        lines = [{**row.roc_curves[0], "label": row.title, "roc_auc": _value_of(row)} for row in drawn]
+        lines = [{**row.roc_curves[0], "label": row.title, "roc_auc": _auc(row)} for row in drawn]
         return [roc_chart(lines, title="ROC curves")] if lines else []
     return [roc_chart(row.roc_curves, title=f"{row.title}: ROC curve of each class") for row in drawn]
 
 
 def _slices(evaluated: Sequence[Candidate], lead: Candidate | None) -> dict[str, Any]:
-    """Returns the table of slices, those where the leading candidate does worst first."""
+    """Returns the table of slices, those where the leading candidate does worst first, and a picture of the weakest."""
     if lead is None or not lead.metrics.get("slices"):
-        return {"slices": None, "more_slices": 0}
+        return {"slices": None}
     others = [candidate for candidate in evaluated if candidate is not lead]
-    values = {
-        c.title: {_key(s): (s.get("metrics") or {}).get("roc_auc") for s in c.metrics.get("slices") or []}
-        for c in others
-    }
-    known = sorted(
-        lead.metrics["slices"], key=lambda s: (_value((s.get("metrics") or {}).get("roc_auc"), 2.0), _key(s))
-    )
+    aucs = [{_slice_name(part): _slice_auc(part) for part in c.metrics.get("slices") or []} for c in others]
+    known = sorted(lead.metrics["slices"], key=lambda part: (_value(_slice_auc(part), math.inf), _slice_name(part)))
     rows = [
         [
-            f"{_key(s)[0]} = {_key(s)[1]}",
-            s.get("rows"),
-            _metric((s.get("metrics") or {}).get("roc_auc")),
-            *(_metric(values[c.title].get(_key(s))) for c in others),
+            _slice_name(part),
+            part.get("rows"),
+            interval(_slice_auc(part)),
+            *(interval(_number(auc.get(_slice_name(part)))) for auc in aucs),
         ]
-        for s in known[:_MOST_SLICES]
+        for part in known[:_MOST_SLICES]
     ]
-    headers = ["Slice", "Rows", *(f"ROC AUC, {c.title}" for c in (lead, *others))]
-    return {"slices": table(headers, rows), "more_slices": len(known) - len(rows)}
+    return {
+        "slices": table(["Slice", "Rows", *(f"ROC AUC, {c.title}" for c in (lead, *others))], rows),
+        "more_slices": len(known) - len(rows),
+        "weakest": interval_chart(
+            [(_slice_name(part), _slice_auc(part)) for part in known[:_MOST_SLICES]],
+            title=f"ROC AUC of {lead.title}; dotted: over all rows",
+            reference=_auc(lead),
+        ),
+    }
+
+
+def _slice_name(part: Json) -> str:
+    return f"{part.get('column')} = {part.get('value')}"
+
+
+def _slice_auc(part: Json) -> Any:
+    return (part.get("metrics") or {}).get("roc_auc")
 
 
 def _confusion(candidate: Candidate) -> Markup:
@@ -180,10 +198,6 @@ def _kind(candidate: Candidate) -> str:
     return "released" if candidate.released else "selected" if candidate.selected else "candidate"
 
 
-def _key(part: Json) -> tuple[str, str]:
-    return str(part.get("column")), str(part.get("value"))
-
-
 def _metric(metric: Any) -> Markup:
     return element("span", interval(metric), class_="metric")
 
@@ -194,11 +208,14 @@ def _fact(value: Any) -> Any:
     return value if isinstance(value, int | float | str | None) else str(value)
 
 
-def _value_of(row: Score) -> float | None:
-    metric = row.overall.get("roc_auc")
-    return finite(metric.get("value") if isinstance(metric, dict) else metric)
+def _auc(scored: Score | Candidate) -> float | None:
+    return _number((overall(scored) if isinstance(scored, Candidate) else scored.overall).get("roc_auc"))
 
 
-def _value(metric: Any, default: float = -1.0) -> float:
-    known = finite(metric.get("value") if isinstance(metric, dict) else metric)
+def _value(metric: Any, default: float = -math.inf) -> float:
+    known = _number(metric)
     return default if known is None else known
+
+
+def _number(metric: Any) -> float | None:
+    return finite(metric.get("value") if isinstance(metric, dict) else metric)

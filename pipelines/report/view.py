@@ -103,7 +103,7 @@ def _headline(run: Json, found: Findings) -> Json:
     return {
         "leader": leader,
         "auc": models.overall(leader).get("roc_auc") if leader else None,
-        "rivals": [rival for rival in models.scores(found) if not leader or rival.title != leader.title][:3],
+        "rivals": models.rivals(found),
         "cached": sum(task.get("status") == "CACHED" for task in tasks),
         "tasks": len(tasks),
         "rows": found.statistics[0].content.get("rows") if found.statistics else None,

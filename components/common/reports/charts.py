@@ -19,6 +19,7 @@ _DASHES = (None, "7 4", "2 3", "9 3 2 3", "12 3", "4 2 1 2")
 _COLOURS = len(_DASHES)
 _MARKED_POINTS = 40
 _COUNTED_TICKS = 12
+_LONGEST_LABEL, _LETTER_WIDTH = 36, 7
 
 Points = Sequence[tuple[float, float | None]]
 History = Sequence[Mapping[str, Any]]
@@ -131,7 +132,8 @@ def interval_chart(
         return _figure(title, element("p", "No values were recorded.", class_="muted"))
     extent = [bound for _, *bounds in known for bound in bounds] + ([] if reference is None else [reference])
     ticks = axis_ticks(min(extent), max(extent), 6)
-    left, width, row_height, top = 190, 640, 26, 8
+    names = [_shortened(name, _LONGEST_LABEL) for name, *_ in known]
+    left, width, row_height, top = 24 + _LETTER_WIDTH * max(map(len, names)), 640, 26, 8
     bottom = top + row_height * len(known)
     span = (ticks[-1] - ticks[0]) or 1.0
 
@@ -147,7 +149,7 @@ def interval_chart(
         tip = element("title", f"{name}: {value:.4f} ({low:.4f} to {high:.4f})")
         whisker = element("path", d=f"M{x(low):.1f} {y:.1f}H{x(high):.1f}", class_="whisker s0")
         dot = element("circle", cx=x(value), cy=y, r=4.5, class_="dot s0")
-        parts += [_text(left - 12, y + 4, _shortened(name, 26), "end"), element("g", tip, whisker, dot)]
+        parts += [_text(left - 12, y + 4, names[index], "end"), element("g", tip, whisker, dot)]
     if x_label:
         parts.append(_text((left + width) / 2, bottom + 38, x_label, "middle", "axis-label"))
     description = "; ".join(f"{name} {value:.4f}" for name, value, *_ in known)

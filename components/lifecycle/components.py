@@ -1,0 +1,317 @@
+"""The lifecycle components: judge models, release the better one, serve it, make it champion."""
+
+from typing import Optional
+
+from kfp import dsl
+
+IMAGE = "shipway/lifecycle:0.1.0"
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def train_baselines(
+    train: dsl.Input[dsl.Dataset],
+    validation: dsl.Input[dsl.Dataset],
+    test: dsl.Input[dsl.Dataset],
+    baselines: dsl.Output[dsl.Artifact],
+    label: str,
+    seed: int = 0,
+) -> None:
+    """Train scikit-learn's gradient boosting and a logistic regression to judge the candidates by.
+
+    Both learn from the candidates' features, rows and weights; boosting stops when validation gets no better.
+
+    Args:
+        train: Prepared Dataset (``part-*.parquet``): features, label, optionally ``sample_weight``.
+        validation: Prepared Dataset.
+        test: Prepared Dataset.
+        baselines: ``metrics.json``: ``name``, ``title``, ``overall`` and ``roc_curves`` per baseline.
+        label: The label's column; two or more classes.
+        seed: Of both models.
+    """
+    from shipway.components.common.process import step
+    from shipway.components.lifecycle import baselines as logic
+
+    with step():
+        result = logic.train_baselines(train.path, validation.path, test.path, baselines.path, label, seed)
+        for entry in result["baselines"]:
+            baselines.metadata[f"{entry['name']}_roc_auc"] = entry["overall"]["roc_auc"]["value"]
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def predict(
+    dataset: dsl.Input[dsl.Dataset],
+    model: dsl.Input[dsl.Model],
+    predictions: dsl.Output[dsl.Dataset],
+    label: str,
+    slice_columns: list[str] = [],  # noqa: B006 (kfp writes the default into the component)
+) -> None:
+    """Score a Dataset with a model's ONNX graph, the one that is served.
+
+    Args:
+        dataset: Prepared Dataset with every feature of the model; null, NaN and the empty string are missing values.
+        model: Model directory; its files are checked against ``model.json``.
+        predictions: ``predictions.parquet``: ``key`` (int64, row number from 0), ``label`` (string), ``score_<class>``
+            (float32, 0 to 1), the slice columns; ``predictions.json`` names the model.
+        label: The label's column.
+        slice_columns: Columns to carry along for evaluate_model.
+    """
+    from shipway.components.common.process import step
+    from shipway.components.lifecycle import prediction
+
+    with step():
+        metadata = prediction.predict(dataset.path, model.path, predictions.path, label, slice_columns)
+        predictions.metadata.update(metadata)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def resolve_champion(schema: dsl.Input[dsl.Artifact], model_name: str, release_repository: str = "") -> str:
+    """Look up the release that reigns for a model name and a schema.
+
+    Do not cache this step: the answer depends on what was promoted before.
+
+    Args:
+        schema: Schema directory (``schema.pbtxt``); champions of other schemas do not count.
+        model_name: The name that releases have.
+        release_repository: Directory of the releases; empty: ``releases`` below the root of local runs.
+
+    Returns:
+        The release's URI; empty when there is no champion.
+    """
+    from shipway.components.common.process import step
+    from shipway.components.lifecycle import releases
+
+    with step():
+        alias = releases.champion(model_name, releases.schema_digest(schema.path), release_repository)
+    return alias["uri"] if alias else ""
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def predict_champion(
+    dataset: dsl.Input[dsl.Dataset],
+    champion: str,
+    predictions: dsl.Output[dsl.Dataset],
+    label: str,
+    slice_columns: list[str] = [],  # noqa: B006 (kfp writes the default into the component)
+) -> None:
+    """Score a Dataset with the champion, for comparison on the same rows; it is an error when it cannot.
+
+    Args:
+        dataset: As for predict.
+        champion: A release's URI, from resolve_champion; empty for none.
+        predictions: As for predict; without a champion ``predictions.json`` alone.
+        label: The label's column.
+        slice_columns: Columns to carry along.
+    """
+    from shipway.components.common.process import step
+    from shipway.components.lifecycle import prediction
+
+    with step():
+        metadata = prediction.predict_champion(dataset.path, champion, predictions.path, label, slice_columns)
+        predictions.metadata.update(metadata)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def evaluate_model(
+    model: dsl.Input[dsl.Model],
+    predictions: dsl.Input[dsl.Dataset],
+    champion_predictions: dsl.Input[dsl.Dataset],
+    evaluation: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    classification_metrics: dsl.Output[dsl.ClassificationMetrics],
+    report: dsl.Output[dsl.HTML],
+    slice_columns: list[str] = [],  # noqa: B006 (kfp writes the default into the component)
+    min_auc: Optional[float] = None,  # noqa: UP045 (kfp knows no unions)
+    min_auc_gain_over_baseline: Optional[float] = None,  # noqa: UP045
+    max_loss_vs_champion: Optional[float] = None,  # noqa: UP045
+    seed: int = 0,
+) -> None:
+    """Measure a model with 95 % intervals, by slices and against the champion, and bless it or not.
+
+    Without a threshold that can be checked nothing is blessed. Of several classes ROC AUC averages one against the rest.
+
+    Args:
+        model: The Model that the predictions were made with.
+        predictions: From predict.
+        champion_predictions: From predict_champion, same rows.
+        evaluation: ``metrics.json`` (overall, chance as baseline, champion, slices, ROC curves, confusion matrix) and
+            ``blessing.json`` (blessed or not, every reason, the model's digest).
+        metrics: The main numbers for the KFP UI.
+        classification_metrics: Confusion matrix and, with two classes, the ROC curve for the KFP UI.
+        report: The same as a page.
+        slice_columns: Columns of the predictions; the 20 most frequent values with 50 rows and two classes are slices.
+        min_auc: ROC AUC must be at least this; 0 to 1.
+        min_auc_gain_over_baseline: ROC AUC must exceed that of chance (0.5) by more than this.
+        max_loss_vs_champion: ROC AUC may lie at most this far below the champion's; no threshold without a champion.
+        seed: Of the bootstrap behind PR AUC's interval.
+    """
+    from shipway.components.common.process import step
+    from shipway.components.lifecycle import evaluation as logic
+    from shipway.components.lifecycle.gate import Thresholds
+
+    with step():
+        thresholds = Thresholds(min_auc, min_auc_gain_over_baseline, max_loss_vs_champion)
+        inputs = (model.path, predictions.path, champion_predictions.path)
+        summary = logic.evaluate_model(*inputs, evaluation.path, report.path, slice_columns, thresholds, seed)
+        evaluation.metadata.update(summary.headline)
+        for name, value in summary.headline.items():
+            metrics.log_metric(name, value)
+        classification_metrics.log_confusion_matrix(*summary.confusion_matrix)
+        if summary.roc_curve:
+            classification_metrics.log_roc_curve(*summary.roc_curve)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def select_model(
+    tensorflow_model: dsl.Input[dsl.Model],
+    tensorflow_evaluation: dsl.Input[dsl.Artifact],
+    pytorch_model: dsl.Input[dsl.Model],
+    pytorch_evaluation: dsl.Input[dsl.Artifact],
+    model: dsl.Output[dsl.Model],
+    evaluation: dsl.Output[dsl.Artifact],
+    require_blessing: bool = False,
+) -> str:
+    """Pick the blessed candidate with the higher ROC AUC; of equals the one with the lower log loss.
+
+    Args:
+        tensorflow_model: The TensorFlow candidate.
+        tensorflow_evaluation: Its Evaluation.
+        pytorch_model: The PyTorch candidate.
+        pytorch_evaluation: Its Evaluation.
+        model: A copy of the chosen one; empty when none is blessed.
+        evaluation: A copy of its Evaluation, likewise.
+        require_blessing: Whether it is an error (DataRejected, with every reason) that none is blessed.
+
+    Returns:
+        ``tensorflow``, ``pytorch``, or the empty string when none is blessed.
+    """
+    from shipway.components.common.process import step
+    from shipway.components.lifecycle import selection
+
+    with step():
+        candidates = {
+            "tensorflow": (tensorflow_model.path, tensorflow_evaluation.path),
+            "pytorch": (pytorch_model.path, pytorch_evaluation.path),
+        }
+        selected = selection.select_model(candidates, model.path, evaluation.path, require_blessing)
+        model.metadata["selected"] = selected
+    return selected
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def create_release(
+    model: dsl.Input[dsl.Model],
+    evaluation: dsl.Input[dsl.Artifact],
+    schema: dsl.Input[dsl.Artifact],
+    release: dsl.Output[dsl.Artifact],
+    model_name: str,
+    release_repository: str = "",
+) -> str:
+    """Publish a blessed model as an immutable release, named by its content.
+
+    It holds the model, its evaluation, the schema and, written last, ``MANIFEST.json`` (size, crc32c, sha256 per file).
+    The same model again finds its release and changes nothing.
+
+    Args:
+        model: The Model to release.
+        evaluation: Its Evaluation, which must bless this very model.
+        schema: Schema of the data that it takes.
+        release: ``release.json``: name, release (id), digest, model_digest, schema_digest, uri.
+        model_name: The name to release under: letters, digits, ``.``, ``_`` and ``-``.
+        release_repository: Directory of the releases; empty: ``releases`` below the root of local runs.
+
+    Returns:
+        The release's URI.
+
+    Raises:
+        DataRejected: When the model is not blessed.
+        ConflictError: When a release with this id holds something else.
+    """
+    from shipway.components.common.process import step
+    from shipway.components.lifecycle import releases
+
+    with step():
+        document = releases.create_release(
+            model.path, evaluation.path, schema.path, release.path, model_name, release_repository
+        )
+        release.metadata.update({key: document[key] for key in ("name", "release", "digest")})
+    return str(document["uri"])
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def deploy_model(
+    release: dsl.Input[dsl.Artifact],
+    endpoint: dsl.Output[dsl.Artifact],
+    endpoint_name: str,
+    target: str = "local",
+    port: int = 0,
+) -> None:
+    """Serve a release behind an endpoint's URL, in place of what it served before.
+
+    The new server answers its golden requests before the old one ends; no request is lost, and when it fails the old
+    one keeps serving. A release that is served already is left alone. Do not cache this step.
+
+    Args:
+        release: The Release, unchanged since it was made.
+        endpoint: ``endpoint.json`` (URLs, release, previous release, how to undo) and ``inferenceservice.yaml``.
+        endpoint_name: a-z, 0-9 and hyphens; also the model's name in the URLs.
+        target: ``local``: a server on this machine's loopback interface, which outlives the run.
+        port: 0 keeps the endpoint's own, or chooses a free one for a new endpoint.
+
+    Raises:
+        ConflictError: When somebody else holds the port.
+        DeploymentError: When the release does not come up; the message has the server's last log lines.
+    """
+    from shipway.components.common.process import step
+    from shipway.components.lifecycle import deployment
+
+    with step():
+        record = deployment.deploy_model(release.path, endpoint.path, endpoint_name, target, port)
+        endpoint.metadata.update({"name": record["name"], "url": record["url"]})
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def smoke_test(
+    endpoint: dsl.Input[dsl.Artifact],
+    release: dsl.Input[dsl.Artifact],
+    result: dsl.Output[dsl.Metrics],
+    rollback_on_failure: bool = True,
+) -> None:
+    """Send a release's golden requests to its endpoint over v1 and v2; other answers are a DeploymentError.
+
+    Args:
+        endpoint: From deploy_model.
+        release: The Release that it must serve.
+        result: ``golden_requests`` (rows), ``largest_difference`` of a score, ``milliseconds_per_request`` (median).
+        rollback_on_failure: Whether a failure puts the previous release back, or stops the endpoint if there is none.
+    """
+    from shipway.components.common.process import step
+    from shipway.components.lifecycle import deployment
+
+    with step():
+        for name, value in deployment.smoke_test(endpoint.path, release.path, rollback_on_failure).items():
+            result.log_metric(name, value)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def promote_model(
+    release: dsl.Input[dsl.Artifact],
+    endpoint: dsl.Input[dsl.Artifact],
+    release_repository: str = "",
+    expected_champion: Optional[str] = None,  # noqa: UP045 (kfp knows no unions)
+) -> None:
+    """Make a release, if its endpoint serves it, the champion that later candidates are compared with.
+
+    Args:
+        release: The Release.
+        endpoint: Its Endpoint, after the smoke test.
+        release_repository: As for create_release.
+        expected_champion: What resolve_champion said; nothing is moved when another one reigns by now.
+
+    Raises:
+        ConflictError: When another champion reigns than expected.
+    """
+    from shipway.components.common.process import step
+    from shipway.components.lifecycle import deployment
+
+    with step():
+        deployment.promote_model(release.path, endpoint.path, release_repository, expected_champion)

@@ -1,0 +1,92 @@
+"""The verbs: help that teaches, output that machines read, wrong use with exit code 2."""
+
+import json
+import os
+
+import pytest
+
+from shipway import components
+
+VERBS = ("run", "compile", "serve", "endpoints", "rollback", "env", "components", "doctor")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(shipway, verb):
+    done = shipway(verb, "--help")
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) > 5
+    assert f"  {verb} " in shipway("--help").stdout
+
+
+def test_components_lists_all_and_shows_one(shipway):
+    listed = json.loads(shipway("components", "--json").stdout)
+    assert [entry["name"] for entry in listed] == components.__all__
+    split = next(entry for entry in listed if entry["name"] == "split_data")
+    assert split["outputs"] == {"train": "Dataset", "validation": "Dataset", "test": "Dataset"}
+    assert split["inputs"]["dataset"] == "Dataset"
+    assert "Args:" in shipway("components", "split_data").stdout
+    unknown = shipway("components", "split")
+    assert unknown.returncode == 2
+    assert "no component 'split'" in unknown.stderr
+
+
+def test_env_lists_every_family(shipway, tmp_path):
+    listed = json.loads(shipway("env", "list", "--json").stdout)
+    assert [entry["name"] for entry in listed] == ["data", "tensorflow", "pytorch", "lifecycle", "serving"]
+    nowhere = shipway("env", env={"SHIPWAY_CACHE_DIR": str(tmp_path), "PATH": ""})
+    assert nowhere.stdout.count("not made") == 5
+
+
+def test_env_python_runs_in_the_familys_environment(shipway):
+    done = shipway(
+        "env", "python", "lifecycle", "-c", "import sklearn, shipway.components.common; print(sklearn.__file__)"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "environments/lifecycle-" in done.stdout
+
+
+def test_doctor_tells_what_is_there(shipway):
+    found = {finding["name"]: finding for finding in json.loads(shipway("doctor", "--json").stdout)}
+    assert found["platform"]["level"] == "ok"
+    assert found["environment lifecycle"]["level"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "train"), "no pipeline 'train'; there is train_and_deploy"),
+        (("run", "missing.yaml"), "missing.yaml cannot be read"),
+        (("run", "train_and_deploy", "--parameters", "missing.yaml"), "missing.yaml cannot be read"),
+        (("compile",), "name one pipeline (train_and_deploy) or give --all"),
+        (("compile", "--all", "train_and_deploy"), "name one pipeline"),
+        (("endpoints", "stop"), "name one endpoint or give --all"),
+        (("endpoints", "stop", "nobody"), "nobody"),
+        (("rollback", "nobody"), "nobody"),
+        (("walk",), "No such command 'walk'"),
+    ],
+)
+def test_wrong_use_is_told_apart(shipway, tmp_path, arguments, words):
+    done = shipway(*arguments, env={**os.environ, "SHIPWAY_STATE_DIR": str(tmp_path / "state")})
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_parameters_come_from_a_file_and_p_goes_before_it(shipway, toy_yaml, tmp_path):
+    (tmp_path / "given.yaml").write_text("text: 2013-10-01\ncount: 3\nnames: [a, b]\n")
+    done = shipway("run", toy_yaml, "--parameters", "given.yaml", "-p", "count=4", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["parameters"] == {
+        "text": "2013-10-01",
+        "count": 4,
+        "names": ["a", "b"],
+        "fault": "",
+        "share": 0.5,
+    }
+    (tmp_path / "list.yaml").write_text("[1, 2]")
+    assert "must map parameter names" in shipway("run", toy_yaml, "--parameters", "list.yaml").stderr
+
+
+def test_no_endpoints_is_said(shipway, tmp_path):
+    done = shipway("endpoints", env={**os.environ, "SHIPWAY_STATE_DIR": str(tmp_path)})
+    assert "no endpoints" in done.stdout
