@@ -174,7 +174,7 @@ def train_and_deploy(
             schema=schema.outputs["schema"],
             model_name=model_name,
             release_repository=release_repository,
-        )
+        ).set_caching_options(False)
         endpoint = deploy_model(
             release=release.outputs["release"],
             endpoint_name=endpoint_name,
@@ -187,5 +187,6 @@ def train_and_deploy(
         promote_model(
             release=release.outputs["release"],
             endpoint=endpoint.outputs["endpoint"],
+            expected_champion=champion.output,
             release_repository=release_repository,
         ).set_caching_options(False).after(tested)

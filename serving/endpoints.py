@@ -27,8 +27,8 @@ __all__ = ["PYTHON_VARIABLE", "deploy", "describe", "endpoints", "rollback", "st
 def deploy(name: str, release: Mapping[str, Any], port: int = 0) -> Record:
     """Makes an endpoint serve a release; returns its record, the content of ``endpoint.json``.
 
-    When that release is being served already, nothing happens. When the new server fails to start,
-    load or answer the golden requests, the old one keeps serving.
+    When that release is being served already, by the same code and environment, nothing happens. When the new
+    server fails to start, to load or to answer the golden requests, the old one keeps serving.
 
     Args:
         name: The endpoint's name, also the model's in its URLs: a-z, 0-9 and hyphens, at most 63 characters.

@@ -130,13 +130,13 @@ class Endpoint:
     def deploy(self, release: Mapping[str, Any], port: int) -> Record:
         """Makes the endpoint serve a release; see :func:`shipway.serving.endpoints.deploy`."""
         current = self._record()
+        server = _Server.of_environment(current["server"] if current else None)
         running = current if current is not None and _process(current).running else None
-        if running and running["release"]["digest"] == release["digest"] and port in (0, running["port"]):
+        if running and port in (0, running["port"]) and _serves(running, release, server):
             return running
         wanted = port or (current["port"] if current else free_port(_HOST))
         if running is None or running["port"] != wanted:
             check_free(_HOST, wanted)
-        server = _Server.of_environment(current["server"] if current else None)
         self._directory.mkdir(exist_ok=True)
         process = self._start(server, release, wanted, had_endpoint=current is not None)
         record = self._new_record(current, release, wanted, process, server)
@@ -244,6 +244,11 @@ def _with_status(record: Record) -> Record:
     return {**record, "status": "up" if _process(record).running else "down"}
 
 
+def _serves(record: Record, release: Mapping[str, Any], server: _Server) -> bool:
+    """Whether the record is of this release, by this server's code and environment."""
+    return record["release"]["digest"] == release["digest"] and record["server"] == dataclasses.asdict(server)
+
+
 def _process(record: Record) -> ServerProcess:
     return ServerProcess(record["pid"], record["pid_started"])
 
@@ -256,4 +261,4 @@ def _local_path(uri: str) -> Path:
     parts = urlsplit(uri)
     if parts.scheme not in ("", "file"):
         raise InputError(f"the release {uri} is not on this machine; target local serves releases in directories")
-    return Path(unquote(parts.path) if parts.scheme else uri)
+    return Path(unquote(parts.path) if parts.scheme else uri).absolute()

@@ -102,8 +102,7 @@ class _Server(uvicorn.Server):
         if self._options.ready_file:
             write_json(Path(self._options.ready_file), {"pid": os.getpid(), "port": port, "model_digest": self._digest})
         else:
-            name = self._options.name or "the model"
-            print(f"serving {name} at http://{host}:{port} (Ctrl+C ends it)", file=sys.stderr)
+            print(f"serving at http://{host}:{port} (Ctrl+C ends it)", file=sys.stderr)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (uvicorn's interface)
         if sig != signal.SIGTERM or self._ends_at is not None:

@@ -109,6 +109,25 @@ class ModelDescription:
     files: dict[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
+    @property
+    def kinds(self) -> dict[str, Literal["numeric", "string"]]:
+        """The kind of every feature, in order, as :mod:`.preprocessing` calls it."""
+        return {tensor.name: "string" if tensor.datatype == "BYTES" else "numeric" for tensor in self.inputs}
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What an artifact's metadata repeats: the same for every run that gives the same model."""
+        return {
+            "name": self.name,
+            "framework": self.framework,
+            "digest": self.digest,
+            "task": self.task,
+            "label": self.label,
+            "label_names": list(self.label_names),
+            "rows": self.training.get("rows"),
+            "accelerator": self.training.get("accelerator"),
+        }
+
 
 @dataclass(frozen=True)
 class Golden:

@@ -50,7 +50,9 @@ def explain(file: Path, delimiter: str) -> str:
     start = 1
     try:
         with _opened(file) as stream:
-            rows = csv.reader(codecs.getreader("utf-8-sig")(stream), delimiter=delimiter, strict=True)
+            rows = csv.reader(
+                (line.decode().removeprefix("\ufeff") for line in stream), delimiter=delimiter, strict=True
+            )
             width = len(next(rows))
             start = rows.line_num + 1
             for row in rows:
@@ -58,7 +60,7 @@ def explain(file: Path, delimiter: str) -> str:
                     return _ragged(file, start, len(row), width)
                 start = rows.line_num + 1
     except UnicodeDecodeError:
-        return _not_utf8(file, start)
+        return _not_utf8(file, rows.line_num + 1)
     except csv.Error as error:
         return f"{file}, line {start}: {error}; is a quotation mark missing, or the file cut off? mend that line"
     except (OSError, EOFError, zlib.error) as error:

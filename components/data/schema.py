@@ -61,7 +61,7 @@ def infer_schema(
 
 
 def _inferred(statistics: str | Path, max_unseen_fraction: float) -> schema_pb2.Schema:
-    proto: schema_pb2.Schema = tfdv.infer_schema(read_statistics(statistics))
+    proto: schema_pb2.Schema = tfdv.infer_schema(read_statistics(statistics), infer_feature_shape=False)
     for feature in proto.feature:
         if feature.WhichOneof("domain_info") == "domain":
             feature.distribution_constraints.min_domain_mass = 1 - max_unseen_fraction

@@ -134,12 +134,13 @@ def _by_time(
     order = np.sort(moments[known])
     if not len(order):
         raise InputError(f"time_column {name!r} holds no values; choose another")
-    test_start = _boundary(test_from, "test_from", column.type) if test_from else _at(order, 1 - test_fraction)
+    test_start = _boundary(test_from, "test_from", column.type) if test_from else _nearest(order, 1 - test_fraction)
     if validation_from:
         validation_start = _boundary(validation_from, "validation_from", column.type)
     else:
-        before = np.searchsorted(order, test_start)
-        validation_start = _at(order, before / len(order) - validation_fraction)
+        before = order[order < test_start]
+        share = 1 - validation_fraction * len(order) / max(len(before), 1)
+        validation_start = _nearest(before, share) if len(before) else test_start
     if validation_start > test_start:
         raise InputError(f"validation_from={validation_from!r} lies behind the start of the test rows; swap them")
     parts = [
@@ -151,8 +152,14 @@ def _by_time(
     return parts, starts, int(len(known) - known.sum())
 
 
-def _at(order: np.ndarray, share: float) -> Any:
-    return order[min(max(round(len(order) * share), 0), len(order) - 1)]
+def _nearest(order: np.ndarray, share: float) -> Any:
+    """Returns the moment that divides the sorted moments most nearly at ``share``, with rows on both sides."""
+    place = min(max(round(len(order) * share), 0), len(order) - 1)
+    moment = order[place]
+    first, behind = np.searchsorted(order, moment, "left"), np.searchsorted(order, moment, "right")
+    if behind < len(order) and (first == 0 or behind - place < place - first):
+        return order[behind]
+    return moment
 
 
 def _moments(column: pa.ChunkedArray, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -105,9 +105,8 @@ def _exact(
         if feature.WhichOneof("stats") != "string_stats":
             continue
         name = feature.path.step[0]
-        column = pa.chunked_array(
-            [chunk for file in files for chunk in pq.ParquetFile(file).read(columns=[name])[name].chunks], pa.string()
-        )
+        chunks = [chunk for file in files for chunk in pq.ParquetFile(file).read(columns=[name])[name].chunks]
+        column = pa.chunked_array([chunk.cast(pa.string()) for chunk in chunks], pa.string())
         counts = pc.value_counts(column.drop_null())
         if not 0 < len(counts) <= EXACT_DISTINCT:
             continue

@@ -92,6 +92,8 @@ def shown(url: str) -> str:
 
 
 def _open(url: str, method: str) -> http.client.HTTPResponse:
+    if "@" in urlsplit(url).netloc:
+        raise InputError(f"{shown(url)}: take user and password out of the address; sign-in is not supported")
     request = urllib.request.Request(url, method=method, headers={"User-Agent": "shipway", "Accept": "*/*"})  # noqa: S310
     answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)  # noqa: S310
     return answer

@@ -1,7 +1,5 @@
 """The lifecycle components: judge models, release the better one, serve it, make it champion."""
 
-from typing import Optional
-
 from kfp import dsl
 
 IMAGE = "shipway/lifecycle:0.1.0"
@@ -120,14 +118,14 @@ def evaluate_model(
     classification_metrics: dsl.Output[dsl.ClassificationMetrics],
     report: dsl.Output[dsl.HTML],
     slice_columns: list[str] = [],  # noqa: B006 (kfp writes the default into the component)
-    min_auc: Optional[float] = None,  # noqa: UP045 (kfp knows no unions)
-    min_auc_gain_over_baseline: Optional[float] = None,  # noqa: UP045
-    max_loss_vs_champion: Optional[float] = None,  # noqa: UP045
+    min_auc: float = 0.0,
+    min_auc_gain_over_baseline: float = -1.0,
+    max_loss_vs_champion: float = 1.0,
     seed: int = 0,
 ) -> None:
     """Measure a model with 95 % intervals, by slices and against the champion, and bless it or not.
 
-    Without a threshold that can be checked nothing is blessed. Of several classes ROC AUC averages one against the rest.
+    Without a threshold that can be checked nothing is blessed. With several classes ROC AUC is one-vs-rest, averaged.
 
     Args:
         model: The Model that the predictions were made with.
@@ -139,9 +137,9 @@ def evaluate_model(
         classification_metrics: Confusion matrix and, with two classes, the ROC curve for the KFP UI.
         report: The same as a page.
         slice_columns: Columns of the predictions; the 20 most frequent values with 50 rows and two classes are slices.
-        min_auc: ROC AUC must be at least this; 0 to 1.
-        min_auc_gain_over_baseline: ROC AUC must exceed that of chance (0.5) by more than this.
-        max_loss_vs_champion: ROC AUC may lie at most this far below the champion's; no threshold without a champion.
+        min_auc: ROC AUC must be at least this; 0 is no threshold.
+        min_auc_gain_over_baseline: ROC AUC must exceed that of chance (0.5) by more than this; -1 is no threshold.
+        max_loss_vs_champion: ROC AUC may lie at most this far below the champion's; 1, or no champion, is no threshold.
         seed: Of the bootstrap behind PR AUC's interval.
     """
     from shipway.components.common.process import step
@@ -149,7 +147,7 @@ def evaluate_model(
     from shipway.components.lifecycle.gate import Thresholds
 
     with step():
-        thresholds = Thresholds(min_auc, min_auc_gain_over_baseline, max_loss_vs_champion)
+        thresholds = Thresholds.of_bounds(min_auc, min_auc_gain_over_baseline, max_loss_vs_champion)
         inputs = (model.path, predictions.path, champion_predictions.path)
         summary = logic.evaluate_model(*inputs, evaluation.path, report.path, slice_columns, thresholds, seed)
         evaluation.metadata.update(summary.headline)
@@ -241,7 +239,7 @@ def create_release(
 def deploy_model(
     release: dsl.Input[dsl.Artifact],
     endpoint: dsl.Output[dsl.Artifact],
-    endpoint_name: str,
+    endpoint_name: str = "",
     target: str = "local",
     port: int = 0,
 ) -> None:
@@ -253,7 +251,7 @@ def deploy_model(
     Args:
         release: The Release, unchanged since it was made.
         endpoint: ``endpoint.json`` (URLs, release, previous release, how to undo) and ``inferenceservice.yaml``.
-        endpoint_name: a-z, 0-9 and hyphens; also the model's name in the URLs.
+        endpoint_name: a-z, 0-9 and hyphens; also the model's name in the URLs; empty takes the release's name.
         target: ``local``: a server on this machine's loopback interface, which outlives the run.
         port: 0 keeps the endpoint's own, or chooses a free one for a new endpoint.
 
@@ -296,16 +294,16 @@ def smoke_test(
 def promote_model(
     release: dsl.Input[dsl.Artifact],
     endpoint: dsl.Input[dsl.Artifact],
+    expected_champion: str,
     release_repository: str = "",
-    expected_champion: Optional[str] = None,  # noqa: UP045 (kfp knows no unions)
 ) -> None:
     """Make a release, if its endpoint serves it, the champion that later candidates are compared with.
 
     Args:
         release: The Release.
         endpoint: Its Endpoint, after the smoke test.
-        release_repository: As for create_release.
         expected_champion: What resolve_champion said; nothing is moved when another one reigns by now.
+        release_repository: As for create_release.
 
     Raises:
         ConflictError: When another champion reigns than expected.

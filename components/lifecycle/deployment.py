@@ -30,7 +30,7 @@ def deploy_model(
     Args:
         release: A Release artifact.
         endpoint: Where to write ``endpoint.json`` and ``inferenceservice.yaml``.
-        endpoint_name: The endpoint's name, also the model's in its URLs.
+        endpoint_name: The endpoint's name, also the model's in its URLs; empty takes the release's name.
         target: ``local``.
         port: 0 keeps the endpoint's port or chooses a free one.
 
@@ -45,7 +45,8 @@ def deploy_model(
     """
     if target not in _TARGETS:
         raise InputError(f"the target {target!r} is unknown; it can be: {', '.join(_TARGETS)}")
-    record = endpoints.deploy(endpoint_name, releases.read_release(release), port)
+    document = releases.read_release(release)
+    record = endpoints.deploy(endpoint_name or document["name"], document, port)
     with new_directory(endpoint) as directory:
         write_json(directory / "endpoint.json", record)
         shutil.copyfile(record["manifest"], directory / "inferenceservice.yaml")

@@ -24,6 +24,18 @@ class Thresholds:
     min_auc_gain_over_baseline: float | None = None
     max_loss_vs_champion: float | None = None
 
+    @classmethod
+    def of_bounds(cls, min_auc: float, min_auc_gain_over_baseline: float, max_loss_vs_champion: float) -> Thresholds:
+        """Returns the thresholds of a component's parameters, where a bound that nothing can miss asks for nothing.
+
+        Pipelines on one machine know no null, so the parameters are numbers: at most 0, at most -1 and at least 1.
+        """
+        return cls(
+            min_auc if min_auc > 0 else None,
+            min_auc_gain_over_baseline if min_auc_gain_over_baseline > -1 else None,
+            max_loss_vs_champion if max_loss_vs_champion < 1 else None,
+        )
+
 
 def bless(
     model_digest: str, thresholds: Thresholds, auc: float | None, baseline_auc: float, gain: float | None
@@ -49,7 +61,7 @@ def bless(
     if thresholds.max_loss_vs_champion is not None:
         limit = thresholds.max_loss_vs_champion
         reasons.append(_undefined("max_loss_vs_champion", limit) if auc is None else _champion(gain, limit))
-        checked += gain is not None
+        checked += gain is not None or auc is None
     if not checked:
         reasons.append(_reason("thresholds", None, None, False, _nothing_checked(thresholds)))
     return {"blessed": all(r["passed"] for r in reasons), "model_digest": model_digest, "reasons": reasons}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,6 @@ from torch.nn import functional
 from shipway.components.common.training import WEIGHT_DECAY, Accelerator, Examples, Hyperparameters, Progress
 
 __all__ = ["fit"]
-
 
 
 def fit(
@@ -30,7 +30,7 @@ def fit(
     trained = network.to(device)
     parallel = nn.DataParallel(trained) if accelerator.devices > 1 else trained
     schedule = settings.schedule(train.rows)
-    optimizer = torch.optim.AdamW(trained.parameters(), weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(trained.parameters(), weight_decay=WEIGHT_DECAY, fused=True)
     plan = iter(zip(schedule.learning_rates.tolist(), schedule.averaging_shares.tolist(), strict=True))
     progress = Progress(validation.labels, settings.epochs)
     best = copy.deepcopy(averaged.state_dict())
@@ -42,12 +42,12 @@ def fit(
             optimizer.zero_grad()
             logits = parallel(numeric[chosen], categorical[chosen])
             each = functional.cross_entropy(logits, labels[chosen], reduction="none")
-            loss = (each * weights[chosen]).mean()
-            loss.backward()
+            loss = (each * weights[chosen]).sum()
+            (loss / schedule.rows_per_step).backward()
             optimizer.param_groups[0]["lr"], share = next(plan)
             optimizer.step()
             _average(averaged, trained, share)
-            total += loss.detach() * len(chosen)
+            total += loss.detach()
         if progress.add(float(total) / train.rows, _scores(averaged, held_out)):
             best = copy.deepcopy(averaged.state_dict())
     network.load_state_dict(best)
@@ -57,8 +57,7 @@ def fit(
 
 def _tensors(examples: Examples) -> list[Tensor]:
     return [
-        torch.from_numpy(array)
-        for array in (examples.numeric, examples.categorical, examples.labels, examples.weights)
+        torch.from_numpy(array) for array in (examples.numeric, examples.categorical, examples.labels, examples.weights)
     ]
 
 
@@ -68,6 +67,7 @@ def _average(averaged: nn.Module, trained: nn.Module, share: float) -> None:
 
 
 @torch.no_grad()
-def _scores(network: nn.Module, inputs: list[Tensor]) -> np.ndarray:
+def _scores(network: nn.Module, inputs: list[Tensor]) -> np.ndarray[Any, Any]:
     parts = [torch.softmax(network(*batch), dim=1) for batch in zip(*(t.split(8192) for t in inputs), strict=True)]
-    return torch.cat(parts).cpu().numpy()
+    scores: np.ndarray[Any, Any] = torch.cat(parts).cpu().numpy()
+    return scores

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from dataclasses import asdict
 from pathlib import Path
+
+# Threads that wait by spinning take the processor from whatever else runs on it, and from each other.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
@@ -17,6 +21,9 @@ from shipway.components.pytorch.fitting import fit
 from shipway.components.pytorch.network import TabularNetwork
 
 __all__ = ["train_pytorch"]
+
+# Fixed, as the order of a sum depends on it; more do not help batches of a few thousand rows.
+THREADS = 2
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +57,7 @@ def train_pytorch(
     chosen = Accelerator.choose(accelerator, torch.cuda.device_count() if torch.cuda.is_available() else 0)
     logger.info("training on %d x %s: %s", chosen.devices, chosen.name, chosen.reason)
     data = read_training_data(train, validation, label)
+    torch.set_num_threads(min(THREADS, len(os.sched_getaffinity(0))))
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(settings.seed)
     network = TabularNetwork(

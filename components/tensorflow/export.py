@@ -75,6 +75,7 @@ def _save(model: _RawModel, encoders: Encoders, directory: Path) -> None:
         **{argument: tf.TensorSpec([None], datatypes[name], argument) for argument, name in arguments.items()}
     )
     tf.saved_model.save(model, str(directory), signatures={"serving_default": signature})
+    (directory / "fingerprint.pb").unlink()  # it holds a random number; loaders do without it
     if not plain:
         _rename_inputs(directory / "saved_model.pb", arguments)
 
@@ -83,7 +84,10 @@ def _rename_inputs(path: Path, names: Mapping[str, str]) -> None:
     """Gives the inputs of ``serving_default`` the features' own names."""
     saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     inputs = saved.meta_graphs[0].signature_def["serving_default"].inputs
-    tensors = {name: type(inputs[argument]).FromString(inputs[argument].SerializeToString()) for argument, name in names.items()}
+    tensors = {
+        name: type(inputs[argument]).FromString(inputs[argument].SerializeToString())
+        for argument, name in names.items()
+    }
     inputs.clear()
     for name, tensor in tensors.items():
         inputs[name].CopyFrom(tensor)

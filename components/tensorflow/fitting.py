@@ -84,10 +84,11 @@ def _epoch(
             total += strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(step, args=(chosen,)), axis=None)
             for average, variable in zip(averaged, network.trainable_variables, strict=True):
                 average.assign_add(shares[number] * (variable.value - average))
-            number += 1
+            number += 1  # noqa: SIM113  AutoGraph cannot enumerate a distributed dataset
         return total
 
-    return epoch
+    graph: Callable[..., tf.Tensor] = epoch
+    return graph
 
 
 def _assign(variables: Sequence[tf.Variable], values: Sequence[Any]) -> None:

@@ -35,13 +35,18 @@ class TabularNetwork(keras.Model):
     ) -> None:
         super().__init__(name="network")
         self.word_dropout = word_dropout
-        normal = keras.initializers.RandomNormal(stddev=0.1)
         self.embeddings = [
-            keras.layers.Embedding(count, embedding_size(count), embeddings_initializer=normal.clone())
-            for count in cardinalities
+            self.add_weight(
+                shape=(count, embedding_size(count)),
+                initializer=keras.initializers.RandomNormal(stddev=0.1),
+                name=f"embedding_{position}",
+            )
+            for position, count in enumerate(cardinalities)
         ]
         width = numeric_width + sum(embedding_size(count) for count in cardinalities)
-        self.hidden = [keras.layers.Dense(units, activation="relu", kernel_initializer="he_uniform") for units in hidden_units]
+        self.hidden = [
+            keras.layers.Dense(units, activation="relu", kernel_initializer="he_uniform") for units in hidden_units
+        ]
         self.dropouts = [keras.layers.Dropout(dropout) for _ in hidden_units]
         self.logits = keras.layers.Dense(classes)
         self._build(width)
@@ -57,15 +62,13 @@ class TabularNetwork(keras.Model):
         if training and self.word_dropout:
             kept = tf.random.uniform(tf.shape(categorical)) >= self.word_dropout
             categorical = categorical * tf.cast(kept, tf.int64)
-        parts = [embedding(categorical[:, i]) for i, embedding in enumerate(self.embeddings)]
+        parts = [tf.gather(table.value, categorical[:, i]) for i, table in enumerate(self.embeddings)]
         values = tf.concat([*parts, numeric], axis=1)
         for layer, dropout in zip(self.hidden, self.dropouts, strict=True):
             values = dropout(layer(values), training=training)
         return self.logits(values)
 
     def _build(self, width: int) -> None:
-        for embedding in self.embeddings:
-            embedding.build((None,))
         for layer in (*self.hidden, self.logits):
             layer.build((None, width))
             width = layer.units

@@ -10,8 +10,8 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import keras  # noqa: E402
-import tensorflow as tf  # noqa: E402
+import keras
+import tensorflow as tf
 
 from shipway.components.common.model import ModelDescription
 from shipway.components.common.training import WORD_DROPOUT, Accelerator, Hyperparameters, read_training_data

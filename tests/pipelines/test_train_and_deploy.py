@@ -114,7 +114,14 @@ def test_a_second_run_compares_with_the_champion_and_the_third_reuses_that(train
     assert states["train-pytorch"] == states["train-tensorflow"] == "CACHED"
     third = json.loads(train(**cancer).stdout)
     fresh = {task["name"] for task in third["tasks"] if task["status"] != "CACHED"}
-    assert fresh == {"resolve-data", "resolve-champion", "deploy-model", "smoke-test", "promote-model"}
+    assert fresh == {
+        "resolve-data",
+        "resolve-champion",
+        "create-release",
+        "deploy-model",
+        "smoke-test",
+        "promote-model",
+    }
 
 
 def test_nothing_blessed_ends_well_without_a_release_and_the_champion_still_serves(train, cancer, first):

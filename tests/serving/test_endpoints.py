@@ -144,9 +144,7 @@ def test_a_new_release_replaces_the_old_one_without_losing_a_request(
     assert served(after) == second["model_digest"]
 
 
-def test_rollback_there_and_back(
-    first: dict[str, Any], second: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rollback(first: dict[str, Any], second: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     endpoints.deploy("flights", first)
     with pytest.raises(InputError, match="no previous release"):
         endpoints.rollback("flights")
@@ -155,8 +153,7 @@ def test_rollback_there_and_back(
     monkeypatch.delenv(endpoints.PYTHON_VARIABLE)
     monkeypatch.delenv("PYTHONPATH", raising=False)
     back = endpoints.rollback("flights")
-    assert (served(back), back["previous_release"]) == (first["model_digest"], second)
-    assert served(endpoints.rollback("flights")) == second["model_digest"]
+    assert (served(back), back["release"], back["previous_release"]) == (first["model_digest"], first, second)
 
 
 def test_a_release_that_fails_leaves_the_old_one_serving(first: dict[str, Any], broken: dict[str, Any]) -> None:
@@ -206,16 +203,21 @@ def test_two_endpoints_and_one_port(first: dict[str, Any], second: dict[str, Any
     assert not running(two["pid"])
 
 
-def test_a_move_to_another_port(first: dict[str, Any]) -> None:
+def test_new_code_and_another_port_serve_the_same_release_anew(
+    first: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     before = endpoints.deploy("flights", first)
+    monkeypatch.setenv("PYTHONPATH", f"{os.environ['PYTHONPATH']}{os.pathsep}{tmp_path}")
+    renewed = endpoints.deploy("flights", first)
+    assert (renewed["url"], renewed["previous_release"]) == (before["url"], None)
+    assert not running(before["pid"])
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    after = endpoints.deploy("flights", first, port)
-    assert after["url"] == f"http://127.0.0.1:{port}"
-    assert after["previous_release"] is None
-    assert served(after) == first["model_digest"]
-    assert not running(before["pid"])
+    moved = endpoints.deploy("flights", first, port)
+    assert (moved["url"], moved["previous_release"]) == (f"http://127.0.0.1:{port}", None)
+    assert served(moved) == first["model_digest"]
+    assert not running(renewed["pid"])
 
 
 def test_a_crashed_server_is_down_and_comes_back_at_its_url(first: dict[str, Any]) -> None:

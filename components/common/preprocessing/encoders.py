@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from shipway.components.common.errors import InputError
 from shipway.components.common.preprocessing.raw import FeatureKind, Tensors
 
 __all__ = ["Encoders", "NumericEncoder", "Pieces", "StringEncoder", "learn_encoders"]
 
-MOST_PIECES = 24
+MOST_PIECES = 16
 ROWS_PER_PIECE = 16
 MOST_WORDS = 4096
 FEWEST_ROWS_OF_A_WORD = 3

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, compose, helper, numpy_helper
+
 from shipway.components.common.preprocessing.encoders import Encoders
 
 __all__ = ["IR_VERSION", "OPSET", "full_model", "preprocessing_model"]
@@ -62,6 +63,7 @@ def full_model(encoders: Encoders, network: onnx.ModelProto, label_names: Sequen
     _stripped(network)
     del network.opset_import[:]
     network.opset_import.extend(_OPSETS)  # exporters name domains that no node of theirs uses
+    _renumber(network.graph)
     prefixed = compose.add_prefix(network, "network/")
     front = preprocessing_model(encoders)
     mapping = [(out.name, out.name.replace("preprocessing", "network")) for out in front.graph.output]
@@ -173,3 +175,24 @@ def _stripped(model: onnx.ModelProto) -> onnx.ModelProto:
         value.doc_string = ""
         del value.metadata_props[:]
     return model
+
+
+def _renumber(graph: onnx.GraphProto) -> None:
+    """Names nodes and values by their place, as exporters count on from whatever they did before.
+
+    Inputs keep their names; constants are put in the order of their use, unused ones left out.
+    """
+    names = {"": "", **{value.name: value.name for value in graph.input}}
+    for number, node in enumerate(graph.node):
+        node.name = f"{number}_{node.op_type}"
+        for values in (node.input, node.output):
+            for position, name in enumerate(values):
+                values[position] = names.setdefault(name, f"value_{len(names)}")
+    place = {name: position for position, name in enumerate(names)}
+    used = sorted((c for c in graph.initializer if c.name in names), key=lambda constant: place[constant.name])
+    for constant in used:
+        constant.name = names[constant.name]
+    del graph.initializer[:]
+    graph.initializer.extend(used)
+    for value in graph.output:
+        value.name = names[value.name]

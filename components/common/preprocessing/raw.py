@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from shipway.components.common.errors import InputError
 
 __all__ = [

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
 from shipway.components.common.artifacts import dataset_files
 from shipway.components.common.errors import InputError
 from shipway.components.common.model import Digests, digests_of

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import numpy as np
+
 from shipway.components.common.errors import InputError
 from shipway.components.common.model import Epoch
 

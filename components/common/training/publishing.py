@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import onnxruntime
+
 from shipway.components.common.artifacts import new_directory, write_json
 from shipway.components.common.model import Golden, ModelDescription, Tensor, write_golden, write_model
 from shipway.components.common.preprocessing import instance_tensors

@@ -12,7 +12,7 @@ from shipway.components.common.errors import InputError
 __all__ = ["WEIGHT_DECAY", "WORD_DROPOUT", "Accelerator", "Hyperparameters", "Schedule", "embedding_size"]
 
 FEWEST_STEPS_OF_AN_EPOCH = 24
-AVERAGED_STEPS = 500
+AVERAGED_PART = 0.1
 WARM_UP = 0.1
 WEIGHT_DECAY = 0.01
 WORD_DROPOUT = 0.02
@@ -57,7 +57,7 @@ class Hyperparameters:
         steps = -(-rows // rows_per_step)
         done = np.arange(self.epochs * steps) / (self.epochs * steps)
         rate = np.where(done < WARM_UP, done / WARM_UP, (1 + np.cos(np.pi * (done - WARM_UP) / (1 - WARM_UP))) / 2)
-        share = np.maximum(1 / AVERAGED_STEPS, 1 / (1 + np.arange(1, len(done) + 1) / 10))
+        share = 1 / (1 + AVERAGED_PART * np.arange(len(done)))
         return Schedule(rows_per_step, steps, (self.learning_rate * rate).astype(np.float32), share.astype(np.float32))
 
 
@@ -69,7 +69,8 @@ class Schedule:
         rows_per_step: Rows of a batch; the last of an epoch may be smaller.
         steps: Steps of an epoch.
         learning_rates: float32, one per step of the whole training: rises in its first tenth, then falls to 0.
-        averaging_shares: float32, one per step: how far the averaged weights move towards the trained ones.
+        averaging_shares: float32, one per step: how far the averaged weights move towards the trained ones, so that the
+            average is over about the latest tenth of all steps so far.
     """
 
     rows_per_step: int
