@@ -246,7 +246,7 @@ def _with_status(record: Record) -> Record:
 
 def _serves(record: Record, release: Mapping[str, Any], server: _Server) -> bool:
     """Whether the record is of this release, by this server's code and environment."""
-    return record["release"]["digest"] == release["digest"] and record["server"] == dataclasses.asdict(server)
+    return bool(record["release"]["digest"] == release["digest"]) and _Server(**record["server"]) == server
 
 
 def _process(record: Record) -> ServerProcess:

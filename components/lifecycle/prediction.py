@@ -73,7 +73,7 @@ def predict_champion(
             f"the champion {champion} cannot be compared on this data: {error}. If the data has changed for good,"
             " use another model_name or release_repository, where this champion does not reign"
         ) from error
-    return {**metadata, "champion": champion}
+    return {**metadata, "champion": Path(champion).name}
 
 
 def _tables(dataset: str | Path) -> list[pa.Table]:

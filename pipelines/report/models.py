@@ -33,7 +33,7 @@ METRIC_TITLES = {
 }
 CHECK_TITLES = {
     "min_auc": "ROC AUC at least",
-    "min_auc_gain_over_baseline": "gain over class shares at least",
+    "min_auc_gain_over_baseline": "gain over class shares more than",
     "max_loss_vs_champion": "loss against the champion at most",
 }
 _MOST_SLICES = 15

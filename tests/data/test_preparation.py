@@ -272,6 +272,13 @@ def test_refuses_splits_that_differ_or_are_emptied(prepare):
         prepare(parts(columns(), rest), label="y", missing_values="drop_rows")
 
 
+def test_refuses_one_class_after_rows_are_dropped(prepare):
+    train = columns()
+    train["x"] = [None if y else x for x, y in zip(train["x"], train["y"], strict=True)]
+    with pytest.raises(InputError, match="one class 0 in the training split"):
+        prepare(parts(train), label="y", missing_values="drop_rows")
+
+
 def test_own_weights_pass_with_none(prepare):
     weights = [float(i) for i in range(100)]
     _, out, _ = prepare(parts(columns(sample_weight=weights)), label="y", imbalance="none")
