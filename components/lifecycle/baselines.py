@@ -29,7 +29,7 @@ _LINEAR_CATEGORIES = 50
 _LINEAR_ITERATIONS = 60
 _WEIGHT = "sample_weight"
 _TITLES = {
-    "hist_gradient_boosting": "Gradient boosting (scikit-learn)",
+    "hist_gradient_boosting": "HistGradientBoosting (scikit-learn)",
     "logistic_regression": "Logistic regression (scikit-learn)",
 }
 

@@ -69,7 +69,9 @@ def train_pytorch(
             curves.path,
             label,
             model_name,
-            Hyperparameters(epochs, batch_size, learning_rate, tuple(int(units) for units in hidden_units), dropout, seed),
+            Hyperparameters(
+                epochs, batch_size, learning_rate, tuple(int(units) for units in hidden_units), dropout, seed
+            ),
             accelerator,
         )
         model.metadata.update(description.summary)

@@ -73,7 +73,9 @@ def _epoch(
             loss = tf.reduce_sum(each * tf.gather(weights, chosen))
             mean = loss / rows_per_step
         variables = network.trainable_variables
-        optimizer.apply(tape.gradient(mean, [variable.value for variable in variables]), variables)
+        gradients = tape.gradient(mean, [variable.value for variable in variables])
+        # Embeddings give sparse gradients, which devices with batches of different sizes cannot add up.
+        optimizer.apply([tf.convert_to_tensor(gradient) for gradient in gradients], variables)
         return loss
 
     @tf.function

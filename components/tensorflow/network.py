@@ -34,6 +34,7 @@ class TabularNetwork(keras.Model):
         word_dropout: float,
     ) -> None:
         super().__init__(name="network")
+        self.numeric_width = numeric_width
         self.word_dropout = word_dropout
         self.embeddings = [
             self.add_weight(
@@ -63,7 +64,7 @@ class TabularNetwork(keras.Model):
             kept = tf.random.uniform(tf.shape(categorical)) >= self.word_dropout
             categorical = categorical * tf.cast(kept, tf.int64)
         parts = [tf.gather(table.value, categorical[:, i]) for i, table in enumerate(self.embeddings)]
-        values = tf.concat([*parts, numeric], axis=1)
+        values = tf.concat([*parts, numeric] if self.numeric_width else parts, axis=1)
         for layer, dropout in zip(self.hidden, self.dropouts, strict=True):
             values = dropout(layer(values), training=training)
         return self.logits(values)

@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 
 import pytest
+
 from shipway.components.common.artifacts import directory_digest
 from shipway.components.common.errors import InputError
 from shipway.components.common.model import (

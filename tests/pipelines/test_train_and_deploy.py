@@ -156,6 +156,7 @@ def test_several_classes_strings_and_missing_values(train, tables):
         label="species",
         model_name="penguins",
         imbalance="smote",
+        missing_values="impute",
         slice_columns=["island", "sex"],
     )
     assert done.returncode == 0, done.stderr

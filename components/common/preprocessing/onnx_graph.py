@@ -180,7 +180,7 @@ def _stripped(model: onnx.ModelProto) -> onnx.ModelProto:
 def _renumber(graph: onnx.GraphProto) -> None:
     """Names nodes and values by their place, as exporters count on from whatever they did before.
 
-    Inputs keep their names; constants are put in the order of their use, unused ones left out.
+    Inputs keep their names; constants are put in the order of their use. What no node reads is left out.
     """
     names = {"": "", **{value.name: value.name for value in graph.input}}
     for number, node in enumerate(graph.node):
@@ -196,3 +196,7 @@ def _renumber(graph: onnx.GraphProto) -> None:
     graph.initializer.extend(used)
     for value in graph.output:
         value.name = names[value.name]
+    read = {name for node in graph.node for name in node.input}
+    inputs = [value for value in graph.input if value.name in read]
+    del graph.input[:]
+    graph.input.extend(inputs)

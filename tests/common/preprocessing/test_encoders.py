@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
+
 from shipway.components.common.errors import InputError
 from shipway.components.common.preprocessing import Encoders, feature_tensors, label_strings, learn_encoders
 
@@ -35,7 +36,10 @@ def test_a_missing_number_is_the_median_with_a_column_that_says_so():
 def test_unseen_and_rare_words_are_zero_and_missing_is_a_word_if_training_had_it():
     encoders, _ = learned({"with": ["b"] * 5 + ["a"] * 5 + [""] * 5 + ["rare"], "without": ["a"] * 16})
     _, categorical = encoders.encode(
-        {"with": np.asarray(["", "a", "b", "rare", "new"], object), "without": np.asarray(["", "a", "", "", ""], object)}
+        {
+            "with": np.asarray(["", "a", "b", "rare", "new"], object),
+            "without": np.asarray(["", "a", "", "", ""], object),
+        }
     )
     assert categorical[:, 0].tolist() == [1, 2, 3, 0, 0]
     assert categorical[:, 1].tolist() == [0, 1, 0, 0, 0]
@@ -44,9 +48,10 @@ def test_unseen_and_rare_words_are_zero_and_missing_is_a_word_if_training_had_it
 
 def test_what_has_one_value_or_none_is_no_column():
     encoders, _ = learned({"constant": [3.0] * 9, "absent": [np.nan] * 9, "x": [1.0, 2.0, 3.0] * 3})
-    assert encoders.numeric_width == encoders.encode(
-        {name: np.asarray([1], np.float32) for name in encoders.names}
-    )[0].shape[1]
+    assert (
+        encoders.numeric_width
+        == encoders.encode({name: np.asarray([1], np.float32) for name in encoders.names})[0].shape[1]
+    )
     assert [len(encoder.edges) for encoder in encoders.numeric[:2]] == [0, 0]
     assert not any(encoder.missing_indicator for encoder in encoders.numeric)
 

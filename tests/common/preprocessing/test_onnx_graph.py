@@ -3,6 +3,7 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
 from shipway.components.common.preprocessing import learn_encoders
 from shipway.components.common.preprocessing.onnx_graph import full_model, preprocessing_model
 
@@ -71,7 +72,9 @@ def network(names, seed=0):
             numpy_helper.from_array(np.asarray([0, 1], np.int64), names[0]),
         ],
     )
-    return helper.make_model(graph, producer_name="x", producer_version=names[0], opset_imports=[helper.make_opsetid("", 18)])
+    return helper.make_model(
+        graph, producer_name="x", producer_version=names[0], opset_imports=[helper.make_opsetid("", 18)]
+    )
 
 
 def test_the_whole_model_answers_with_scores_and_label_whatever_features_are_called():

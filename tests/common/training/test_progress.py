@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from shipway.components.common.errors import InputError
 from shipway.components.common.training import Accelerator, Hyperparameters, Progress, log_loss, roc_auc
 
