@@ -63,9 +63,7 @@ def train_baselines(
     Raises:
         InputError: When the splits do not fit together.
     """
-    tables = [
-        pa.concat_tables([pq.read_table(file) for file in dataset_files(path)]) for path in (train, validation, test)
-    ]
+    tables = [_table(path) for path in (train, validation, test)]
     kinds = feature_kinds(tables[0].schema, label)
     names = sorted(set(label_strings(tables[0][label])))
     if len(names) < 2:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 # Threads that wait by spinning take the processor from whatever else runs on it, and from each other.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it CUDA's products are not deterministic
 
 import torch
 
@@ -58,7 +58,7 @@ def train_pytorch(
     logger.info("training on %d x %s: %s", chosen.devices, chosen.name, chosen.reason)
     data = read_training_data(train, validation, label)
     torch.set_num_threads(min(THREADS, len(os.sched_getaffinity(0))))
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(True, warn_only=chosen.name == "gpu")
     torch.manual_seed(settings.seed)
     network = TabularNetwork(
         data.encoders.numeric_width,
@@ -69,15 +69,6 @@ def train_pytorch(
         WORD_DROPOUT,
     )
     progress = fit(network, data.train, data.validation, settings, chosen)
-    training = {
-        **asdict(settings),
-        "rows": data.train.rows,
-        "rows_per_step": settings.rows_per_step(data.train.rows),
-        "accelerator": chosen.name,
-        "accelerator_reason": chosen.reason,
-        "devices": chosen.devices,
-        "seconds": round(time.monotonic() - started, 3),
-    }
     return publish(
         model,
         curves,
@@ -85,6 +76,6 @@ def train_pytorch(
         "pytorch",
         data,
         progress,
-        training,
+        settings.record(data.train.rows, chosen, time.monotonic() - started),
         lambda directory: export(network, data.encoders, data.label_names, directory),
     )

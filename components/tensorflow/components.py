@@ -45,7 +45,7 @@ def train_tensorflow(
         label: Name of the label's column: two classes or more; of two, the last in sorted order is the positive one.
         model_name: The name under which the model is released.
         epochs: Passes over the training split, at least 1.
-        batch_size: Rows of a step at most; a small training split takes smaller batches, 24 an epoch.
+        batch_size: Rows of a step at most; a small training split takes smaller batches, 48 an epoch.
         learning_rate: The highest of the training: it rises over the first tenth, then falls to 0.
         hidden_units: Width of each hidden layer; an empty list makes a linear model.
         dropout: Share of the hidden units left out in each step, from 0 to below 1.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -67,15 +66,6 @@ def train_tensorflow(
             WORD_DROPOUT,
         )
     progress = fit(network, data.train, data.validation, settings, strategy)
-    training = {
-        **asdict(settings),
-        "rows": data.train.rows,
-        "rows_per_step": settings.rows_per_step(data.train.rows),
-        "accelerator": chosen.name,
-        "accelerator_reason": chosen.reason,
-        "devices": chosen.devices,
-        "seconds": round(time.monotonic() - started, 3),
-    }
     return publish(
         model,
         curves,
@@ -83,7 +73,7 @@ def train_tensorflow(
         "tensorflow",
         data,
         progress,
-        training,
+        settings.record(data.train.rows, chosen, time.monotonic() - started),
         lambda directory: export(network, data.encoders, data.label_names, directory),
     )
 

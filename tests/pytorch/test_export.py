@@ -46,7 +46,7 @@ def test_no_file_names_a_path_of_this_machine(trained):
     ]
     for file in (trained / "model").iterdir():
         content = file.read_bytes()
-        assert not [place for place in places if place in content], file
+        assert not [place for place in places if str(place).encode() in content], file
 
 
 def _search_path():

@@ -66,7 +66,7 @@ def test_few_rows_of_several_classes_with_the_defaults(data, train, flowers):
     model = train(root)
     description = read_model(model)
     assert description.task == "multiclass"
-    assert description.training["rows_per_step"] == 10
+    assert description.training["rows_per_step"] == 5
     scores, labels, truth = answers(model, flowers(300, 2, classes=3))
     assert scores.shape == (300, 3)
     assert roc_auc(truth, scores) > 0.85

@@ -112,7 +112,7 @@ def label_strings(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
         missing = column.null_count
     if missing:
         raise InputError(f"{missing} of {len(column)} rows have no label; prepare_data drops such rows: run it first")
-    return np.asarray(column.cast(pa.string()).to_numpy(zero_copy_only=False), dtype=object)
+    return np.asarray(column.cast(pa.string()), dtype=object)
 
 
 def _tensor(column: pa.ChunkedArray, kind: FeatureKind) -> np.ndarray[Any, Any]:
@@ -120,7 +120,7 @@ def _tensor(column: pa.ChunkedArray, kind: FeatureKind) -> np.ndarray[Any, Any]:
         column = column.cast(column.type.value_type)
     if kind == "string":
         filled = pc.fill_null(column.cast(pa.string()), "")
-        return np.asarray(filled.to_numpy(zero_copy_only=False), dtype=object)
+        return np.asarray(filled, dtype=object)
     if pa.types.is_boolean(column.type):
         column = column.cast(pa.int8())
     return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ from shipway.components.common.errors import InputError
 
 __all__ = ["WEIGHT_DECAY", "WORD_DROPOUT", "Accelerator", "Hyperparameters", "Schedule", "embedding_size"]
 
-FEWEST_STEPS_OF_AN_EPOCH = 24
+FEWEST_STEPS_OF_AN_EPOCH = 48
 AVERAGED_PART = 0.1
 WARM_UP = 0.1
 WEIGHT_DECAY = 0.01
@@ -50,6 +50,18 @@ class Hyperparameters:
     def rows_per_step(self, rows: int) -> int:
         """Returns the batch size for a training split: smaller than ``batch_size`` where that leaves few steps."""
         return max(1, min(self.batch_size, rows // FEWEST_STEPS_OF_AN_EPOCH))
+
+    def record(self, rows: int, accelerator: Accelerator, seconds: float) -> dict[str, Any]:
+        """Returns what ``model.json`` keeps of a training."""
+        return {
+            **asdict(self),
+            "rows": rows,
+            "rows_per_step": self.rows_per_step(rows),
+            "accelerator": accelerator.name,
+            "accelerator_reason": accelerator.reason,
+            "devices": accelerator.devices,
+            "seconds": round(seconds, 3),
+        }
 
     def schedule(self, rows: int) -> Schedule:
         """Returns the schedule for a training split of so many rows."""
