@@ -44,7 +44,7 @@ def train_and_deploy(
     schema_uri: str = "",
     on_anomaly: str = "fail",
     exclude_columns: list[str] = [],  # noqa: B006 - kfp reads it as a JSON default
-    imbalance: str = "weights",
+    imbalance: str = "none",
     missing_values: str = "model",
     slice_columns: list[str] = [],  # noqa: B006
     accelerator: str = "auto",
@@ -73,7 +73,8 @@ def train_and_deploy(
         schema_uri: A curated TFDV schema (``.pbtxt``); empty infers one from the training split.
         on_anomaly: ``fail`` stops the run at an anomaly of the training or test split, ``warn`` goes on.
         exclude_columns: Columns that must not become features: keys, and what is known only after the fact.
-        imbalance: ``none``, ``weights``, ``smote`` or ``undersample``; touches the training split only.
+        imbalance: ``none``, ``weights``, ``smote`` or ``undersample``; touches the training split only. Balancing
+            makes scores too high for a rare class, so it is not the default.
         missing_values: ``model`` (handled inside the model), ``impute`` or ``drop_rows``.
         slice_columns: Columns by whose values the metrics are broken down.
         accelerator: ``auto`` takes the GPUs that are there, ``cpu`` or ``gpu`` insist.

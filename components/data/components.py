@@ -250,7 +250,7 @@ def prepare_data(
     label: str,
     time_column: str = "",
     exclude_columns: list[str] = [],  # noqa: B006  KFP writes the default into the component
-    imbalance: str = "weights",
+    imbalance: str = "none",
     missing_values: str = "model",
     seed: int = 0,
 ) -> None:

@@ -36,7 +36,7 @@ def prepare_data(
     label: str,
     time_column: str = "",
     exclude_columns: Sequence[str] = (),
-    imbalance: str = "weights",
+    imbalance: str = "none",
     missing_values: str = "model",
     seed: int = 0,
 ) -> dict[str, dict[str, Any]]:
