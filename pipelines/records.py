@@ -39,15 +39,13 @@ def run_record(
     ``url``, ``predict_url``) or null, ``error`` or null, ``report``.
     """
     status = SUCCEEDED if error is None else CANCELLED if isinstance(error, Preempted) else FAILED
-    inputs = spec["root"].get("inputDefinitions", {}).get("parameters", {})
-    defaults = {name: definition["defaultValue"] for name, definition in inputs.items() if "defaultValue" in definition}
     return {
         "pipeline": spec["pipelineInfo"]["name"],
         "run_id": directory.name,
         "status": status,
         "started": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(time.time() - started, 3),
-        "parameters": {**defaults, **parameters},
+        "parameters": {**_defaults(spec), **parameters},
         "digests": _digests(states),
         "tasks": [state.record(directory) for state in states],
         "release": _published(states, "release.json", ("name", "digest", "uri")),
@@ -74,6 +72,16 @@ def expected_seconds(root: Path, tasks: Iterable[Task]) -> dict[str, float]:
         return {}
     names = {task.name for task in tasks}
     return {task["name"]: task["seconds"] for task in read_json(latest)["tasks"] if task["name"] in names}
+
+
+def _defaults(spec: dict[str, Any]) -> dict[str, Any]:
+    inputs = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    given = {name: definition for name, definition in inputs.items() if "defaultValue" in definition}
+    return {
+        # The compiler writes every number as a float.
+        name: int(value["defaultValue"]) if value["parameterType"] == "NUMBER_INTEGER" else value["defaultValue"]
+        for name, value in given.items()
+    }
 
 
 def _digests(states: list[TaskState]) -> dict[str, Any]:

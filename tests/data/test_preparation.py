@@ -66,7 +66,7 @@ def columns(n=100, **more):
 
 
 def test_penguins(prepare, split_penguins):
-    metadata, out, summary = prepare(split_penguins, label="species", exclude_columns=["sex"])
+    metadata, out, summary = prepare(split_penguins, label="species", imbalance="weights", exclude_columns=["sex"])
     assert out["train"].column_names == ["island", "bill_length_mm", "body_mass_g", "species", "sample_weight"]
     assert len({table.schema for table in out.values()}) == 1
     assert [table.num_rows for table in out.values()] == [
@@ -81,7 +81,7 @@ def test_penguins(prepare, split_penguins):
 
 
 def test_weights_balance_the_training_split(prepare, split_penguins):
-    _, out, _ = prepare(split_penguins, label="species")
+    _, out, _ = prepare(split_penguins, label="species", imbalance="weights")
     weights = out["train"]["sample_weight"].to_numpy()
     sums = {
         name: weights[out["train"]["species"].to_numpy() == name].sum() for name in ("Adelie", "Gentoo", "Chinstrap")
@@ -246,7 +246,7 @@ def test_classes_unknown_to_the_training_split_are_dropped(prepare):
         ({"y": pa.array([None] * 100, pa.string())}, {}, "missing in every row of the train split"),
         ({"y": [datetime.date(2020, 1, 1)] * 100}, {}, "is of the type date32"),
         ({"y": [i / 3 for i in range(100)] * 11}, {}, None),
-        ({"sample_weight": [float(i) for i in range(100)]}, {}, "'sample_weight' already"),
+        ({"sample_weight": [float(i) for i in range(100)]}, {"imbalance": "weights"}, "'sample_weight' already"),
         ({"x": pa.array([None] * 100, pa.float64()), "s": ["a"] * 100}, {}, "no feature is left"),
     ],
 )

@@ -2,11 +2,11 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +80,18 @@ def test_a_run_ends_with_a_released_model_that_answers(first):
     golden = json.loads((release / "model" / "golden.json").read_text())
     answered = answer(first["endpoint"]["predict_url"], {"instances": golden["instances"]})["predictions"]
     assert [prediction["label"] for prediction in answered] == golden["labels"]
+
+
+def test_the_release_is_served_in_the_foreground_too(first, home):
+    command = [SHIPWAY, "serve", first["release"]["uri"], "--port", "0", "--name", "shown"]
+    with subprocess.Popen(command, cwd=home, stderr=subprocess.PIPE, text=True) as server:
+        line = server.stderr.readline()
+        url = re.search(r"http://127\.0\.0\.1:\d+", line)
+        assert url, line
+        with urllib.request.urlopen(f"{url[0]}/v2/models/shown", timeout=10) as response:
+            assert json.load(response)["outputs"][0]["name"] == "scores"
+        server.send_signal(signal.SIGINT)
+        assert server.wait(timeout=20) == 0
 
 
 def test_both_candidates_are_useful_and_judged(first):
