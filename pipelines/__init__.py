@@ -15,4 +15,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{name}"), name)
+    pipeline = getattr(import_module(f"{__name__}.{name}"), name)
+    globals()[name] = pipeline  # in place of the module, which the import has put there
+    return pipeline

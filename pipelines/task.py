@@ -96,12 +96,19 @@ def _outputs(command: list[str]) -> dict[str, Any]:
     for name, planned in declared.get("artifacts", {}).items():
         artifact = {**planned["artifacts"][0]}
         artifact.update(*written.get("artifacts", {}).get(name, {}).get("artifacts", [])[:1])
+        _ensure_exists(artifact["uri"])
         outputs[name] = {
             "uri": artifact["uri"],
             "type": artifact["type"]["schemaTitle"],
             "metadata": artifact.get("metadata", {}),
         }
     return outputs
+
+
+def _ensure_exists(uri: str) -> None:
+    """Gives an artifact of metadata alone, such as Metrics, a file: kfp.local reuses no result that lacks one."""
+    if "://" not in uri and not Path(uri).exists():
+        Path(uri).touch()
 
 
 def _read_json(path: Path) -> Any:

@@ -96,6 +96,7 @@ def _holder(port: int) -> str:
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if any(str(handle.readlink()) in sockets for handle in (process / "fd").iterdir()):
-                command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                program, *arguments = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                command = " ".join([Path(program).name, *arguments]).strip()
                 return f"process {process.name} ({command[:80]})"
     return ""

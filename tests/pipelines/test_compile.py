@@ -21,7 +21,6 @@ def compiled() -> str:
 @pytest.mark.parametrize("name", pipelines.__all__)
 def test_kfp_loads_it_and_every_parameter_is_described(name):
     text = compile_pipeline(name)
-    assert len(text) < 100_000
     load_component_from_text(text)
     parameters = load_spec(text)["root"]["inputDefinitions"]["parameters"]
     undescribed = [name for name, definition in parameters.items() if not definition.get("description")]

@@ -6,7 +6,7 @@ IMAGE = "shipway/lifecycle:0.1.0"
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def write_text(text: str, out: dsl.Output[dsl.Artifact], fault: str = "") -> str:
+def write_text(text: str, out: dsl.Output[dsl.Artifact], metrics: dsl.Output[dsl.Metrics], fault: str = "") -> str:
     """Writes a text, or fails in the asked way."""
     import os
     import time
@@ -30,6 +30,7 @@ def write_text(text: str, out: dsl.Output[dsl.Artifact], fault: str = "") -> str
         with new_directory(out.path) as directory:
             (directory / "text").write_text(text)
         out.metadata["length"] = len(text)
+        metrics.log_metric("length", len(text))
     return text
 
 
@@ -45,7 +46,7 @@ def join_texts(left: dsl.Input[dsl.Artifact], right: dsl.Input[dsl.Artifact]) ->
 def toy(text: str, fault: str = "", count: int = 1, share: float = 0.5, names: list = []):  # noqa: B006
     """Two tasks of one component, one that needs both, and one behind a condition."""
     first = write_text(text=text).set_display_name("first")
-    second = write_text(text="second", fault=fault)
+    second = write_text(text="second", fault=fault).after(first)
     joined = join_texts(left=first.outputs["out"], right=second.outputs["out"])
     with dsl.If(joined.output == "yes+second"):
         write_text(text="conditional").set_caching_options(False)
