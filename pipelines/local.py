@@ -190,13 +190,13 @@ def _first_failure(states: list[TaskState], directory: Path) -> ShipwayError | N
     if not failed:
         return None
     state = min(failed, key=lambda state: state.started)
-    if state.error:
-        return error_named(state.error["type"])(f"task {state.task.name}: {state.error['message']}")
     log = log_file(directory, state.task.name)
+    if state.error:
+        return error_named(state.error["type"])(f"task {state.task.name}: {state.error['message']}\nits log: {log}")
     lines = log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()[-_QUOTED_LINES:]
     quoted = "\n".join(f"  {line}" for line in lines)
     return ShipwayError(
-        f"task {state.task.name} ended with exit code {state.exit_code}; its last lines:\n{quoted}\nall of them: {log}"
+        f"task {state.task.name} ended with exit code {state.exit_code}; its last lines:\n{quoted}\nits log: {log}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import statistics
 import time
@@ -19,6 +20,7 @@ from shipway.serving.client import Answer, EndpointClient
 __all__ = ["deploy_model", "promote_model", "smoke_test"]
 
 _TARGETS = ("local",)
+_ENDPOINT_NAME = re.compile(r"[^a-z0-9]+")  # what an endpoint's name cannot hold
 _TIMED_REQUESTS = 20
 
 
@@ -30,7 +32,8 @@ def deploy_model(
     Args:
         release: A Release artifact.
         endpoint: Where to write ``endpoint.json`` and ``inferenceservice.yaml``.
-        endpoint_name: The endpoint's name, also the model's in its URLs; empty takes the release's name.
+        endpoint_name: The endpoint's name, also the model's in its URLs; empty takes the release's, with
+            hyphens for what cannot stand there.
         target: ``local``.
         port: 0 keeps the endpoint's port or chooses a free one.
 
@@ -46,7 +49,8 @@ def deploy_model(
     if target not in _TARGETS:
         raise InputError(f"the target {target!r} is unknown; it can be: {', '.join(_TARGETS)}")
     document = releases.read_release(release)
-    record = endpoints.deploy(endpoint_name or document["name"], document, port)
+    name = endpoint_name or _ENDPOINT_NAME.sub("-", document["name"].lower()).strip("-")
+    record = endpoints.deploy(name, document, port)
     with new_directory(endpoint) as directory:
         write_json(directory / "endpoint.json", record)
         shutil.copyfile(record["manifest"], directory / "inferenceservice.yaml")

@@ -166,13 +166,14 @@ def test_several_classes_strings_and_missing_values(train, tables):
     done = train(
         data_uri=tables / "penguins.csv",
         label="species",
-        model_name="penguins",
+        model_name="Penguins_of_Palmer",
         imbalance="smote",
         missing_values="impute",
         slice_columns=["island", "sex"],
     )
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
+    assert record["endpoint"]["name"] == "penguins-of-palmer"
     instance = {"island": "Torgersen", "bill_length_mm": 39.1, "bill_depth_mm": 18.7, "sex": None, "year": 2007}
     instance |= {"flipper_length_mm": 181, "body_mass_g": 3750}
     (prediction,) = answer(record["endpoint"]["predict_url"], {"instances": [instance]})["predictions"]
