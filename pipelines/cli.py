@@ -126,7 +126,7 @@ def _file_text(path: Path) -> str:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), default=Path("build"), show_default=True, help="Directory."
 )
-@click.option("--registry", default="", help="Where the images are, such as europe-docker.pkg.dev/PROJECT/REPOSITORY.")
+@click.option("--registry", default="", help="Where the images are, such as registry.example/team.")
 @click.option(
     "--digests", type=click.Path(path_type=Path), help="A YAML or JSON file: family names and sha256:… digests."
 )

@@ -45,7 +45,7 @@ def write_pipeline(name: str, directory: Path, registry: str = "", digests: Mapp
     Args:
         name: The pipeline.
         directory: Made if missing.
-        registry: Put before each image's name, such as ``europe-docker.pkg.dev/project/repository``.
+        registry: Put before each image's name, such as ``registry.example/team``.
         digests: Family names and the ``sha256:…`` that replaces the image's tag.
     """
     directory.mkdir(parents=True, exist_ok=True)
