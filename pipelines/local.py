@@ -96,7 +96,7 @@ def run_pipeline(
             _orchestrate(rewrite(spec), arguments, directory)
         except KeyboardInterrupt:
             error = Preempted("the run was cancelled; run it again: finished steps are reused")
-        except RuntimeError as failure:
+        except (RuntimeError, ValueError, LookupError, OSError) as failure:
             error = ShipwayError(f"kfp.local stopped the run: {failure}; its own log is {directory / 'kfp.log'}")
     progress.close()
     states = list(journal.states.values())

@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,10 @@ def main(arguments: list[str]) -> int:
     error_file = run_directory / "errors" / f"{task}.json"
     error_file.parent.mkdir(exist_ok=True)
     error_file.unlink(missing_ok=True)
-    exit_code = _run(command, log_file(run_directory, task), {ERROR_FILE_VARIABLE: str(error_file)})
+    # kfp's command leaves a directory behind; so it gets one that goes when the step ends.
+    with tempfile.TemporaryDirectory(prefix="shipway-") as temporary:
+        variables = {ERROR_FILE_VARIABLE: str(error_file), "TMPDIR": temporary}
+        exit_code = _run(command, log_file(run_directory, task), variables)
     event = {
         "event": "finished",
         "task": task,

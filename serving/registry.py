@@ -73,7 +73,9 @@ class _Server:
 
     def start(self, arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
         """Starts the server detached from this process, its output appended to ``log``."""
-        variables = {key: value for key, value in os.environ.items() if not key.startswith(("_KFP_", "SHIPWAY_"))}
+        # A step's own settings and directory end with the step; the server outlives it.
+        ends = ("_KFP_", "SHIPWAY_", "TMPDIR")
+        variables = {key: value for key, value in os.environ.items() if not key.startswith(ends)}
         command = [self.python, "-m", "shipway.serving.server", *arguments]
         with log.open("ab") as output:
             return subprocess.Popen(
