@@ -249,7 +249,7 @@ def prepare_data(
     summary: dsl.Output[dsl.Markdown],
     label: str,
     time_column: str = "",
-    exclude_columns: list[str] = [],  # noqa: B006  KFP writes the default into the component
+    exclude_columns: list[str] = [],  # noqa: B006 (kfp writes the default into the component)
     imbalance: str = "none",
     missing_values: str = "model",
     seed: int = 0,

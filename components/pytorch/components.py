@@ -1,7 +1,5 @@
 """The PyTorch family's components."""
 
-from typing import List  # noqa: UP035  kfp reads annotations
-
 from kfp import dsl
 
 __all__ = ["train_pytorch"]
@@ -21,7 +19,7 @@ def train_pytorch(
     epochs: int = 5,
     batch_size: int = 2048,
     learning_rate: float = 0.005,
-    hidden_units: List[int] = [128, 64],  # noqa: B006, UP006  kfp copies defaults into the component's definition
+    hidden_units: list[int] = [128, 64],  # noqa: B006 (kfp writes the default into the component)
     dropout: float = 0.2,
     seed: int = 0,
     accelerator: str = "auto",
