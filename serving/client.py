@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +29,15 @@ class Answer:
     labels: list[str]
 
 
+@contextlib.contextmanager
+def _of_the_protocol(protocol: str, body: Any) -> Iterator[None]:
+    """Turns what a malformed answer raises when it is read into a DeploymentError that shows it."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise DeploymentError(f"the answer is none of the {protocol} protocol: {str(body)[:200]}") from error
+
+
 class EndpointClient:
     """Asks one model of one endpoint."""
 
@@ -41,8 +52,9 @@ class EndpointClient:
         Raises:
             DeploymentError: When the endpoint does not answer, or with an error.
         """
-        versions: list[str] = self._get(f"/v2/models/{self._model}").get("versions") or [""]
-        return versions[0]
+        body = self._get(f"/v2/models/{self._model}")
+        with _of_the_protocol("v2", body):
+            return str((body.get("versions") or [""])[0])
 
     def predict(self, instances: Sequence[Mapping[str, Any]], label_names: Sequence[str]) -> Answer:
         """Asks over the v1 protocol.
@@ -51,8 +63,10 @@ class EndpointClient:
             DeploymentError: When the endpoint does not answer, or with an error.
         """
         body = self._post(f"/v1/models/{self._model}:predict", {"instances": instances})
-        predictions = body["predictions"]
-        return Answer([[p["scores"][n] for n in label_names] for p in predictions], [p["label"] for p in predictions])
+        with _of_the_protocol("v1", body):
+            predictions = body["predictions"]
+            scores = [[float(p["scores"][name]) for name in label_names] for p in predictions]
+            return Answer(scores, [str(p["label"]) for p in predictions])
 
     def infer(self, instances: Sequence[Mapping[str, Any]], inputs: Sequence[Tensor]) -> Answer:
         """Asks over the v2 protocol, one tensor per input.
@@ -70,10 +84,12 @@ class EndpointClient:
             for tensor in inputs
         ]
         body = self._post(f"/v2/models/{self._model}/infer", {"inputs": tensors})
-        outputs = {output["name"]: output for output in body["outputs"]}
-        rows, classes = outputs["scores"]["shape"]
-        flat = outputs["scores"]["data"]
-        return Answer([flat[row * classes : (row + 1) * classes] for row in range(rows)], outputs["label"]["data"])
+        with _of_the_protocol("v2", body):
+            outputs = {output["name"]: output for output in body["outputs"]}
+            rows, classes = outputs["scores"]["shape"]
+            flat = [float(score) for score in outputs["scores"]["data"]]
+            scores = [flat[row * classes : (row + 1) * classes] for row in range(rows)]
+            return Answer(scores, [str(label) for label in outputs["label"]["data"]])
 
     def _get(self, path: str) -> Any:
         return self._ask(urllib.request.Request(self._url + path))  # noqa: S310 (http: our own endpoint)
@@ -89,5 +105,5 @@ class EndpointClient:
         except urllib.error.HTTPError as error:
             said = error.read(2000).decode(errors="replace")
             raise DeploymentError(f"{request.full_url} answered {error.code}: {said}") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise DeploymentError(f"{request.full_url} did not answer: {error}") from error

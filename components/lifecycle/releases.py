@@ -2,11 +2,14 @@
 
 ::
 
-    <repository>/<model name>/<first 16 hex digits of the model's digest>/model/…
-                                                                         evaluation/…
-                                                                         schema.pbtxt
-                                                                         MANIFEST.json     written last
+    <repository>/<model name>/<release>/model/…
+                                       evaluation/…
+                                       schema.pbtxt
+                                       MANIFEST.json     written last
     <repository>/<model name>/aliases/<first 16 of the schema's digest>/champion.json
+
+A release's name is 16 hex digits of a digest over its model's and its schema's; the evaluation that blessed it first
+stays with it.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -32,7 +36,7 @@ from shipway.components.common.artifacts import (
     write_json,
 )
 from shipway.components.common.errors import ConflictError, DataRejected, InputError
-from shipway.components.common.model import ModelDescription, verify_files
+from shipway.components.common.model import verify_files
 
 __all__ = ["champion", "create_release", "move_champion", "read_release", "schema_digest", "verify"]
 
@@ -55,7 +59,7 @@ def create_release(
     model_name: str,
     release_repository: str = "",
 ) -> Document:
-    """Publishes a blessed model; the same model again finds its release and changes nothing.
+    """Publishes a blessed model; the same model and schema again find their release and change nothing.
 
     Args:
         model: The Model directory.
@@ -74,9 +78,9 @@ def create_release(
         InputError: When an artifact is damaged, or there is no repository.
     """
     description = verify_files(model)
-    blessing = _blessing(evaluation, description)
+    blessing = _blessing(evaluation, description.name, description.digest)
     home = _home(release_repository, model_name)
-    target = home / _id(description.digest)
+    target = home / _release_name(description.digest, schema_digest(schema))
     with _locked(home):
         if not target.exists():
             _publish(target, model, evaluation, Path(schema) / SCHEMA, model_name, blessing)
@@ -99,12 +103,13 @@ def read_release(release: str | Path) -> Document:
 
     Raises:
         InputError: When there is none.
-        DataRejected: When the release was changed.
+        DataRejected: When the release was changed, or its evaluation does not bless its model.
     """
     document: Document = read_json(Path(release) / "release.json")
     manifest = verify(document["uri"])
     if manifest["digest"] != document["digest"]:
         raise DataRejected(f"the release {document['uri']} is not the one that was created; create it again")
+    _blessing(_local(document["uri"]) / "evaluation", document["name"], manifest["model_digest"])
     return document
 
 
@@ -176,16 +181,16 @@ def move_champion(release: Document, release_repository: str = "", expected: str
         return alias
 
 
-def _blessing(evaluation: str | Path, description: ModelDescription) -> Document:
+def _blessing(evaluation: str | Path, name: str, model_digest: str) -> Document:
     blessing: Document = read_json(Path(evaluation) / "blessing.json")
-    if blessing["model_digest"] != description.digest:
+    if blessing["model_digest"] != model_digest:
         raise DataRejected(
             f"the evaluation at {evaluation} is of another model ({blessing['model_digest']}) than"
-            f" {description.name} ({description.digest}); evaluate this one"
+            f" {name} ({model_digest}); evaluate this one"
         )
     if not blessing["blessed"]:
         reasons = "; ".join(reason["message"] for reason in blessing["reasons"] if not reason["passed"])
-        raise DataRejected(f"the model {description.name} is not blessed and is not released: {reasons}")
+        raise DataRejected(f"the model {name} is not blessed and is not released: {reasons}")
     return blessing
 
 
@@ -244,18 +249,26 @@ def _id(digest: str) -> str:
     return digest.removeprefix("sha256:")[:_ID_DIGITS]
 
 
+def _release_name(model_digest: str, schema: str) -> str:
+    return hashlib.sha256(f"{model_digest}\n{schema}\n".encode()).hexdigest()[:_ID_DIGITS]
+
+
 def _home(repository: str, model_name: str) -> Path:
-    if not _NAME.fullmatch(model_name) or model_name == "aliases":
-        raise InputError(
-            f"{model_name!r} cannot name a model: use letters, digits, '.', '_' and '-', at most 128, no dot first"
-        )
-    home = _repository(repository) / model_name
+    home = _model_directory(repository, model_name)
     home.mkdir(parents=True, exist_ok=True)
     return home
 
 
+def _model_directory(repository: str, model_name: str) -> Path:
+    if not _NAME.fullmatch(model_name) or model_name == "aliases":
+        raise InputError(
+            f"{model_name!r} cannot name a model: use letters, digits, '.', '_' and '-', at most 128, no dot first"
+        )
+    return _repository(repository) / model_name
+
+
 def _alias(repository: str, model_name: str, schema: str) -> Path:
-    return _repository(repository) / model_name / "aliases" / _id(schema) / "champion.json"
+    return _model_directory(repository, model_name) / "aliases" / _id(schema) / "champion.json"
 
 
 def _repository(repository: str) -> Path:

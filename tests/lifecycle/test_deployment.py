@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import http.server
 import json
 import os
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -127,3 +129,58 @@ def test_an_altered_release_is_not_deployed(tmp_path: Path, release: Callable[[P
 def test_targets(tmp_path: Path, release: Callable[[Path], Path]) -> None:
     with pytest.raises(InputError, match="the target 'moon' is unknown; it can be: local"):
         deployment.deploy_model(release(FIXTURES / "binary"), tmp_path / "endpoint", "flights", target="moon")
+
+
+def serving(answers: dict[str, object]) -> Iterator[str]:
+    """Serves fixed JSON, in the place of a server that answers wrongly."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = json.dumps(answers[self.path.rpartition("/")[2]]).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815 (the library's names)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def golden_answer(spoil: Callable[[list[dict[str, object]]], object]) -> dict[str, object]:
+    description, golden = deployment.read_model(FIXTURES / "binary"), deployment.read_golden(FIXTURES / "binary")
+    predictions: list[dict[str, object]] = [
+        {"label": label, "scores": dict(zip(description.label_names, row, strict=True))}
+        for label, row in zip(golden.labels, golden.scores, strict=True)
+    ]
+    spoil(predictions)
+    return {"flights": {"versions": [description.digest]}, "flights:predict": {"predictions": predictions}}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda predictions: predictions[1]["scores"].update({"1": float("nan")}), "answered otherwise"),
+        (lambda predictions: predictions[1]["scores"].update({"1": None}), "none of the v1 protocol"),
+        (lambda predictions: predictions[1].pop("label"), "none of the v1 protocol"),
+        (lambda predictions: predictions.pop(), "other rows or classes"),
+    ],
+    ids=["NaN in the second place", "a null score", "no label", "a row less"],
+)
+def test_a_wrong_200_fails_the_smoke_test_and_takes_the_release_out_of_service(
+    tmp_path: Path, release: Callable[[Path], Path], spoil: Callable[..., object], words: str
+) -> None:
+    artifact, endpoint = release(FIXTURES / "binary"), tmp_path / "endpoint"
+    record = deployment.deploy_model(artifact, endpoint, "flights")
+    for url in serving(golden_answer(spoil)):
+        (endpoint / "endpoint.json").write_text(json.dumps({**record, "url": url}))
+        with pytest.raises(DeploymentError, match=f"{words}.*was stopped, as it has no previous"):
+            deployment.smoke_test(endpoint, artifact)
+    assert endpoints.endpoints() == []

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from serving_support import FIXTURES
 
+from shipway.components.common.artifacts import directory_digest
 from shipway.components.common.errors import ConflictError, DataRejected, InputError
 from shipway.components.common.model import read_model
 from shipway.components.lifecycle import prediction, releases
@@ -43,7 +44,8 @@ def snapshot(root: Path) -> dict[str, tuple[bytes, int]]:
 def test_what_a_release_holds(tmp_path: Path, create: Callable[..., dict[str, Any]], schema: Path) -> None:
     document = create()
     digest = read_model(BINARY).digest
-    root = tmp_path / "repository" / "flights" / digest.removeprefix("sha256:")[:16]
+    (root,) = (tmp_path / "repository" / "flights").glob("[0-9a-f]*")
+    assert len(root.name) == 16
     assert document == json.loads((tmp_path / "release/release.json").read_text())
     assert (document["uri"], document["name"], document["release"]) == (str(root), "flights", root.name)
     assert (document["model_digest"], document["schema_digest"]) == (digest, releases.schema_digest(schema))
@@ -83,13 +85,47 @@ def test_the_unblessed_are_refused(
     assert not (tmp_path / "release").exists()
 
 
-def test_another_schema_under_one_id_is_a_conflict(create: Callable[..., dict[str, Any]], schema: Path) -> None:
+def test_another_schema_makes_another_release(create: Callable[..., dict[str, Any]], schema: Path) -> None:
     first = create()
     before = snapshot(Path(first["uri"]))
     (schema / "schema.pbtxt").write_text("another\n")
+    second = create()
+    assert second["uri"] != first["uri"]
+    assert second["model_digest"] == first["model_digest"]
+    assert releases.verify(second["uri"])["schema_digest"] == releases.schema_digest(schema)
+    assert snapshot(Path(first["uri"])) == before
+
+
+def test_something_else_in_a_releases_place_is_a_conflict(create: Callable[..., dict[str, Any]]) -> None:
+    place, other = Path(create()["uri"]), Path(create(OTHER)["uri"])
+    shutil.rmtree(place)
+    other.rename(place)
+    before = snapshot(place)
     with pytest.raises(ConflictError, match="holds another model or schema"):
         create()
-    assert snapshot(Path(first["uri"])) == before
+    assert snapshot(place) == before
+
+
+def test_a_release_that_its_own_evaluation_does_not_bless_is_refused(
+    create: Callable[..., dict[str, Any]], tmp_path: Path, evaluated: Callable[..., Path]
+) -> None:
+    document = create()
+    root = Path(document["uri"])
+    shutil.rmtree(root / "evaluation")
+    shutil.copytree(evaluated(BINARY, thresholds=Thresholds()), root / "evaluation")
+    manifest = json.loads((root / "MANIFEST.json").read_text())
+    manifest |= {"files": releases._files(root), "digest": directory_digest(root, exclude={"MANIFEST.json"})}
+    (root / "MANIFEST.json").chmod(0o644)
+    (root / "MANIFEST.json").write_text(json.dumps(manifest))
+    (tmp_path / "release/release.json").write_text(json.dumps({**document, "digest": manifest["digest"]}))
+    releases.verify(document["uri"])
+    with pytest.raises(DataRejected, match="is not blessed"):
+        releases.read_release(tmp_path / "release")
+
+
+def test_a_name_that_leads_out_of_the_repository_is_refused(tmp_path: Path, schema: Path) -> None:
+    with pytest.raises(InputError, match="cannot name a model"):
+        releases.champion("../../elsewhere", releases.schema_digest(schema), str(tmp_path))
 
 
 def change(path: Path) -> None:
@@ -125,8 +161,10 @@ def test_another_release_at_the_same_place_is_seen(create: Callable[..., dict[st
 
 def test_what_a_killed_creation_leaves_is_cleared(create: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     home = tmp_path / "repository/flights"
-    left = home / f".{read_model(BINARY).digest.removeprefix('sha256:')[:16]}.4711.part"
-    left.mkdir(parents=True)
+    first = create()
+    shutil.rmtree(first["uri"])
+    left = home / f".{first['release']}.4711.part"
+    left.mkdir()
     (left / "half").write_text("x")
     document = create()
     assert not left.exists()
