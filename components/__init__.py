@@ -17,6 +17,7 @@ _FAMILY_OF = {
     "transform_data": "data",
     "split_data": "data",
     "generate_statistics": "data",
+    "resolve_schema": "data",
     "infer_schema": "data",
     "validate_data": "data",
     "prepare_data": "data",

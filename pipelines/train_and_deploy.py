@@ -15,6 +15,7 @@ from shipway.components import (
     promote_model,
     resolve_champion,
     resolve_data,
+    resolve_schema,
     select_model,
     smoke_test,
     split_data,
@@ -107,7 +108,13 @@ def train_and_deploy(
 
     train_statistics = generate_statistics(dataset=split.outputs["train"]).set_display_name("statistics of train")
     test_statistics = generate_statistics(dataset=split.outputs["test"]).set_display_name("statistics of test")
-    schema = infer_schema(statistics=train_statistics.outputs["statistics"], schema_uri=schema_uri, label=label)
+    curated = resolve_schema(schema_uri=schema_uri).set_caching_options(False)
+    schema = infer_schema(
+        statistics=train_statistics.outputs["statistics"],
+        schema_uri=schema_uri,
+        schema_digest=curated.output,
+        label=label,
+    )
     gates = [
         validate_data(
             statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"], on_anomaly=on_anomaly

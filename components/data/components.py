@@ -3,15 +3,9 @@
 from kfp import dsl
 
 __all__ = [
-    "generate_statistics",
-    "infer_schema",
-    "ingest_data",
-    "prepare_data",
-    "resolve_data",
-    "split_data",
-    "transform_data",
-    "validate_data",
-]
+    "generate_statistics", "infer_schema", "ingest_data", "prepare_data", "resolve_data", "resolve_schema",
+    "split_data", "transform_data", "validate_data",
+]  # fmt: skip
 
 IMAGE = "shipway/data:0.1.0"
 
@@ -172,10 +166,32 @@ def generate_statistics(dataset: dsl.Input[dsl.Dataset], statistics: dsl.Output[
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
+def resolve_schema(schema_uri: str = "") -> str:
+    """Says what a schema that people wrote holds now, as a digest. Never cache this step, as with ``resolve_data``.
+
+    Args:
+        schema_uri: As for ``infer_schema``.
+
+    Returns:
+        ``sha256:<hex>`` of the file; the empty string for an empty ``schema_uri``.
+
+    Raises:
+        InputError: When the file cannot be read.
+    """
+    from shipway.components.common.process import step
+    from shipway.components.data import curated
+
+    with step():
+        digest = curated.resolve_schema(schema_uri)
+    return digest  # noqa: RET504  a return inside the block would leave mypy a path without one
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
 def infer_schema(
     statistics: dsl.Input[dsl.Artifact],
     schema: dsl.Output[dsl.Artifact],
     schema_uri: str = "",
+    schema_digest: str = "",
     label: str = "",
     max_unseen_fraction: float = 0.01,
 ) -> None:
@@ -188,18 +204,21 @@ def infer_schema(
         statistics: What ``generate_statistics`` wrote.
         schema: ``schema.pbtxt``; metadata: ``features`` (how many), ``curated``, ``digest``.
         schema_uri: Path or ``file://`` URI of a schema in protobuf text, taken as it is; empty infers one.
+        schema_digest: What ``resolve_schema`` returned for it; the file must still hold the same. Empty does not ask.
         label: A column that the schema must have.
         max_unseen_fraction: Share of a string column's values, from 0 to below 1, that may lie beyond the known ones.
 
     Raises:
         InputError: When the given schema is missing or broken (the line is named), or the label is not in the schema.
+        ConflictError: When the given schema changed since ``schema_digest`` was resolved.
     """
     from shipway.components.common.process import step
     from shipway.components.data import schema as logic
 
     with step():
+        curated = {"schema_uri": schema_uri, "schema_digest": schema_digest}
         written = logic.infer_schema(
-            statistics.path, schema.path, schema_uri=schema_uri, label=label, max_unseen_fraction=max_unseen_fraction
+            statistics.path, schema.path, **curated, label=label, max_unseen_fraction=max_unseen_fraction
         )
         schema.metadata.update(written)
 

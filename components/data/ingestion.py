@@ -67,7 +67,8 @@ def _convert(database: duckdb.DuckDBPyConnection, file: Path, root: Path, missin
 
 def _copy_parquet(database: duckdb.DuckDBPyConnection, file: Path, target: Path) -> int:
     try:
-        return copy_to_parquet(database, f"SELECT * FROM read_parquet({literal(file)})", target)  # noqa: S608
+        query = f"SELECT * FROM read_parquet({literal(file)}, hive_partitioning=false)"  # noqa: S608
+        return copy_to_parquet(database, query, target)
     except duckdb.Error as error:
         raise InputError(
             f"{file}: is no complete Parquet file ({_first_line(error)}); write or fetch it again"
@@ -79,7 +80,7 @@ def _copy_text(database: duckdb.DuckDBPyConnection, file: Path, target: Path, mi
     reader = (
         f"read_csv({literal(file)}, header=true, delim={literal(delimiter)}, quote='\"', escape='\"', comment='', "
         f"skip=0, strict_mode=true, null_padding=false, sample_size=-1, dateformat='%Y-%m-%d', "
-        f"nullstr={literals(missing_markers)}, auto_type_candidates={literals(_TYPES)})"
+        f"hive_partitioning=false, nullstr={literals(missing_markers)}, auto_type_candidates={literals(_TYPES)})"
     )
     try:
         return copy_to_parquet(database, f"SELECT * FROM {reader}", target)  # noqa: S608

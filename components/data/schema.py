@@ -6,13 +6,13 @@ import difflib
 import logging
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from shipway.components.common.artifacts import file_digest, new_directory
 from shipway.components.common.errors import InputError
+from shipway.components.data.curated import curated_file
 from shipway.components.data.protos import parse_schema, read_statistics
 from shipway.components.data.tfdv import tensorflow_data_validation as tfdv
 
@@ -26,6 +26,7 @@ def infer_schema(
     schema: str | Path,
     *,
     schema_uri: str = "",
+    schema_digest: str = "",
     label: str = "",
     max_unseen_fraction: float = 0.01,
 ) -> dict[str, Any]:
@@ -38,6 +39,7 @@ def infer_schema(
         statistics: What ``generate_statistics`` wrote.
         schema: Where to write.
         schema_uri: Path or ``file://`` URI of a curated schema (protobuf text), which is taken as it is.
+        schema_digest: What ``resolve_schema`` returned for it; empty does not ask.
         label: A column that the schema must have.
         max_unseen_fraction: Share of the values of a string column, from 0 to below 1, that later data may have
             beyond the known ones; only for inferred schemas.
@@ -47,10 +49,11 @@ def infer_schema(
 
     Raises:
         InputError: When the curated schema is missing or broken, or the label is not in the schema.
+        ConflictError: When the curated schema is not the one that ``schema_digest`` was resolved from.
     """
     if not 0 <= max_unseen_fraction < 1:
         raise InputError(f"max_unseen_fraction={max_unseen_fraction}: must lie from 0 to below 1")
-    proto = _curated(schema_uri) if schema_uri else _inferred(statistics, max_unseen_fraction)
+    proto = _curated(schema_uri, schema_digest) if schema_uri else _inferred(statistics, max_unseen_fraction)
     _require_label(proto, label)
     with new_directory(schema) as aside:
         file = aside / "schema.pbtxt"
@@ -68,14 +71,11 @@ def _inferred(statistics: str | Path, max_unseen_fraction: float) -> schema_pb2.
     return proto
 
 
-def _curated(schema_uri: str) -> schema_pb2.Schema:
-    scheme, separator, _ = schema_uri.partition("://")
-    if separator and scheme != "file":
-        raise InputError(f"schema_uri={schema_uri}: {scheme}:// cannot be read; give a path or a file:// URI")
-    file = Path(unquote(urlsplit(schema_uri).path)) if separator else Path(schema_uri).expanduser()
+def _curated(schema_uri: str, schema_digest: str) -> schema_pb2.Schema:
+    file = curated_file(schema_uri, schema_digest)
     try:
         return parse_schema(file.read_text(encoding="utf-8"), f"schema_uri {file}")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise InputError(f"schema_uri {file} cannot be read: {error}; give a schema in protobuf text") from error
 
 

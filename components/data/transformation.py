@@ -76,7 +76,8 @@ def transform_data(tables: str | Path, dataset: str | Path, sql: str = "") -> di
 
 def _create_view(database: duckdb.DuckDBPyConnection, name: str, files: list[Path]) -> list[str]:
     view = identifier(name)
-    database.execute(f"CREATE VIEW {view} AS SELECT * FROM read_parquet({literals(files)})")  # noqa: S608
+    table = f"read_parquet({literals(files)}, hive_partitioning=false)"  # a path is no column
+    database.execute(f"CREATE VIEW {view} AS SELECT * FROM {table}")  # noqa: S608
     return [column for column, *_ in database.execute(f"DESCRIBE {view}").fetchall()]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -227,5 +228,6 @@ def _values(predictions: _Predictions, column: str) -> NDArray[Any]:
         )
     values = predictions.table[column]
     texts = pc.fill_null(pc.cast(values, "string"), _MISSING).to_pylist()
-    # A column of whole numbers with gaps is read as floats.
-    return np.array([text.removesuffix(".0") for text in texts])
+    if pa.types.is_floating(values.type):  # whole numbers with gaps are read as floats
+        texts = [text.removesuffix(".0") for text in texts]
+    return np.array(texts)

@@ -162,3 +162,16 @@ def test_from_the_web(served, ingest):
     metadata, tables = ingest(f"{address}/tagged/t.csv.gz")
     assert metadata["tables"] == {"t": 1}
     assert tables["t"]["a"].to_pylist() == [1]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_path_like_a_hive_partition_adds_no_column(tmp_path, ingest, suffix):
+    folder = tmp_path / "year=2013"
+    folder.mkdir()
+    file = folder / f"month=1.{suffix}"
+    if suffix == "csv":
+        file.write_text("a,b\n1,x\n2,y\n")
+    else:
+        pq.write_table(pa.table({"a": [1, 2], "b": ["x", "y"]}), file)
+    _, tables = ingest(file)
+    assert tables["month=1"].column_names == ["a", "b"]

@@ -135,3 +135,12 @@ def test_sql_reads_the_views_only(tables, csv, source):
 def test_no_tables(tmp_path):
     with pytest.raises(InputError, match="holds no tables"):
         transform_data(tmp_path / "none", tmp_path / "out")
+
+
+def test_a_root_like_a_hive_partition_adds_no_column(tmp_path):
+    folder = tmp_path / "exp=1" / "tables" / "t"
+    folder.mkdir(parents=True)
+    pq.write_table(pa.table({"a": [1, 2]}), folder / "part-00000.parquet")
+    transform_data(folder.parent, tmp_path / "exp=1" / "out")
+    assert pq.read_schema(tmp_path / "exp=1" / "out" / "part-00000.parquet").names == ["a"]
+    assert read_dataset(tmp_path / "exp=1" / "out").column_names == ["a"]

@@ -13,8 +13,9 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
-from shipway.components.common.errors import DataRejected, InputError
+from shipway.components.common.errors import ConflictError, DataRejected, InputError
 from shipway.components.data import statistics as statistics_module
+from shipway.components.data.curated import resolve_schema
 from shipway.components.data.protos import read_schema, read_statistics
 from shipway.components.data.schema import infer_schema
 from shipway.components.data.statistics import generate_statistics
@@ -270,3 +271,19 @@ def test_penguins_pass_their_own_schema(penguins, tmp_path):
     infer_schema(tmp_path / "s", tmp_path / "schema", label="species")
     metadata = validate_data(tmp_path / "s", tmp_path / "schema", tmp_path / "a", tmp_path / "page.html")
     assert metadata == {"rows": 300, "anomalies": 0}
+
+
+def test_a_curated_schema_is_known_by_what_it_holds(penguins, tmp_path):
+    generate_statistics(penguins, tmp_path / "s")
+    infer_schema(tmp_path / "s", tmp_path / "inferred", label="species")
+    curated = tmp_path / "curated.pbtxt"
+    curated.write_bytes((tmp_path / "inferred" / "schema.pbtxt").read_bytes())
+    digest = resolve_schema(str(curated))
+    infer_schema(tmp_path / "s", tmp_path / "schema", schema_uri=str(curated), schema_digest=digest)
+    with curated.open("a") as file:
+        file.write("# a note\n")
+    assert resolve_schema(curated.as_uri()) != digest
+    with pytest.raises(ConflictError, match="changed while the pipeline ran"):
+        infer_schema(tmp_path / "s", tmp_path / "late", schema_uri=str(curated), schema_digest=digest)
+    assert not (tmp_path / "late").exists()
+    assert resolve_schema("") == ""

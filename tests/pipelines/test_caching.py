@@ -11,7 +11,14 @@ import pytest
 from kfp import dsl
 from kfp.compiler import Compiler
 
-from shipway.components import ingest_data, resolve_data
+from shipway.components import (
+    generate_statistics,
+    infer_schema,
+    ingest_data,
+    resolve_data,
+    resolve_schema,
+    transform_data,
+)
 from shipway.pipelines.code import code_snapshot
 
 
@@ -65,3 +72,34 @@ def test_an_edit_of_the_data_behind_a_uri_gives_fresh_results(tmp_path, code):
     table.write_text("a,b\n1,x\n3,y\n")
     os.utime(table, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert run(arguments, tmp_path, code)["ingest-data"] == "SUCCEEDED", "same size, same time, other bytes"
+
+
+@dsl.pipeline(name="schema-only")
+def schema_only(data_uri: str, schema_uri: str):
+    """From a table to its schema, as in every pipeline over tables."""
+    digest = resolve_data(data_uri=data_uri).set_caching_options(False)
+    tables = ingest_data(data_uri=data_uri, data_digest=digest.output)
+    table = transform_data(tables=tables.outputs["tables"])
+    statistics = generate_statistics(dataset=table.outputs["dataset"])
+    curated = resolve_schema(schema_uri=schema_uri).set_caching_options(False)
+    infer_schema(
+        statistics=statistics.outputs["statistics"], schema_uri=schema_uri, schema_digest=curated.output, label="b"
+    )
+
+
+def test_an_edit_of_a_curated_schema_gives_a_fresh_one(tmp_path, code):
+    Compiler().compile(schema_only, str(tmp_path / "schema.yaml"))
+    (tmp_path / "table.csv").write_text("a,b\n1,x\n2,y\n")
+    schema = tmp_path / "curated.pbtxt"
+    schema.write_text('feature { name: "a" type: INT } feature { name: "b" type: BYTES }')
+    arguments = [
+        str(tmp_path / "schema.yaml"),
+        "-p",
+        f"data_uri={tmp_path / 'table.csv'}",
+        "-p",
+        f"schema_uri={schema}",
+    ]
+    assert run(arguments, tmp_path, code)["infer-schema"] == "SUCCEEDED"
+    assert run(arguments, tmp_path, code)["infer-schema"] == "CACHED"
+    schema.write_text('feature { name: "a" type: FLOAT } feature { name: "b" type: BYTES }')
+    assert run(arguments, tmp_path, code)["infer-schema"] == "SUCCEEDED"

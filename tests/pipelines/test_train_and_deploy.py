@@ -128,6 +128,7 @@ def test_a_second_run_compares_with_the_champion_and_the_third_reuses_that(train
     fresh = {task["name"] for task in third["tasks"] if task["status"] != "CACHED"}
     assert fresh == {
         "resolve-data",
+        "resolve-schema",
         "resolve-champion",
         "create-release",
         "deploy-model",

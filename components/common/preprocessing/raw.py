@@ -123,4 +123,5 @@ def _tensor(column: pa.ChunkedArray, kind: FeatureKind) -> np.ndarray[Any, Any]:
         return np.asarray(filled, dtype=object)
     if pa.types.is_boolean(column.type):
         column = column.cast(pa.int8())
-    return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float32)
+    # Unsafe: a whole number beyond 2**53 is rounded, as float32 rounds it anyway.
+    return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float32)

@@ -118,3 +118,9 @@ def test_labels_as_strings(values, strings):
 def test_a_missing_label_is_an_error(values):
     with pytest.raises(InputError, match="1 of 2 rows have no label"):
         label_strings(pa.chunked_array([values]))
+
+
+def test_a_whole_number_beyond_what_floats_hold_is_rounded():
+    table = pa.table({"id": [2**60 + 1, None, -(2**62)]})
+    tensors = feature_tensors(table, {"id": "numeric"})
+    np.testing.assert_array_equal(tensors["id"], np.asarray([2.0**60, np.nan, -(2.0**62)], np.float32))
