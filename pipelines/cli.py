@@ -96,21 +96,23 @@ def _tell(record: dict[str, Any]) -> None:
 
 
 def _parameters(file: Path | None, assignments: Sequence[str]) -> dict[str, Any]:
-    given: dict[str, Any] = {}
-    if file:
-        try:
-            loaded = yaml.safe_load(_file_text(file))
-        except yaml.YAMLError as error:
-            raise InputError(f"{file} is no YAML file: {error}") from error
-        if not isinstance(loaded, dict):
-            raise InputError(f"{file} must map parameter names to values")
-        given.update(loaded)
+    given = _mapping(file, "parameter names to values") if file else {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals:
             raise InputError(f"-p takes NAME=VALUE, not {assignment!r}")
         given[name] = value
     return given
+
+
+def _mapping(file: Path, what: str) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(_file_text(file))
+    except yaml.YAMLError as error:
+        raise InputError(f"{file} is no YAML file: {error}") from error
+    if not isinstance(loaded, dict):
+        raise InputError(f"{file} must map {what}")
+    return loaded
 
 
 def _file_text(path: Path) -> str:
@@ -136,7 +138,7 @@ def compile_command(pipeline: str | None, every: bool, output: Path, registry: s
 
     if every == (pipeline is not None):
         raise InputError(f"name one pipeline ({', '.join(pipelines.__all__)}) or give --all")
-    pins = yaml.safe_load(_file_text(digests)) if digests else None
+    pins = _mapping(digests, "family names to sha256:… digests") if digests else None
     for name in pipelines.__all__ if every else (str(pipeline),):
         click.echo(write_pipeline(name, output, registry, pins))
 

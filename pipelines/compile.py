@@ -34,8 +34,17 @@ def compile_pipeline(name: str) -> str:
 
 
 def load_spec(text: str) -> dict[str, Any]:
-    """Returns the pipeline spec of a compiled YAML: its first document; a platform spec may follow."""
-    spec: dict[str, Any] = next(yaml.safe_load_all(text))
+    """Returns the pipeline spec of a compiled YAML: its first document; a platform spec may follow.
+
+    Raises:
+        InputError: When the text is no compiled pipeline.
+    """
+    try:
+        spec = next(yaml.safe_load_all(text), None)
+    except yaml.YAMLError as error:
+        raise InputError(f"the pipeline is no YAML: {error}") from error
+    if not isinstance(spec, dict) or "root" not in spec or "pipelineInfo" not in spec:
+        raise InputError("the YAML is no compiled pipeline; make one with `shipway compile` or kfp's compiler")
     return spec
 
 

@@ -22,12 +22,11 @@ import uv
 
 from shipway.components.common.errors import EnvironmentFailed, InputError
 from shipway.pipelines.code import cache_directory
-from shipway.pipelines.families import FAMILIES, Family
+from shipway.pipelines.families import EXECUTOR, FAMILIES, Family
 
 __all__ = ["Environment", "environment_of", "make_environments", "remove_unused_environments", "run_uv"]
 
 _UV = uv.find_uv_bin()  # once: the look-up is not safe in threads
-_EXECUTOR = "kfp==2.17.0"
 _MARKER = ".complete"
 _PARALLEL_INSTALLATIONS = 2
 _QUOTED_LINES = 12
@@ -98,12 +97,13 @@ def remove_unused_environments() -> list[Path]:
     return removed
 
 
-def run_uv(what: str, *arguments: str) -> None:
+def run_uv(what: str, *arguments: str, keep_open: int | None = None) -> None:
     """Runs uv.
 
     Args:
         what: What it makes, for the message when it fails.
         arguments: The rest of its command line.
+        keep_open: A file descriptor that it inherits.
 
     Raises:
         EnvironmentFailed: With its last lines and what to do.
@@ -115,6 +115,7 @@ def run_uv(what: str, *arguments: str) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
+        pass_fds=() if keep_open is None else (keep_open,),
     )
     if done.returncode == 0:
         return
@@ -142,39 +143,41 @@ def _uv_variables(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _make(environment: Environment, progress: Progress) -> None:
-    with _locked(environment.directory):
+    with _locked(environment.directory) as lock:
         if environment.ready:
             return
         name = environment.family.name
         progress(f"environment {name}: installing from {environment.family.lock.name} (first time only) …")
         started = time.monotonic()
         try:
-            _install(environment)
+            _install(environment, lock)
         except BaseException:
             shutil.rmtree(environment.directory, ignore_errors=True)
             raise
         progress(f"environment {name}: ready after {time.monotonic() - started:.0f} s")
 
 
-def _install(environment: Environment) -> None:
+def _install(environment: Environment, lock: int) -> None:
+    # uv holds the lock too: one that outlives this process keeps the next from working in the same directory.
     python = str(environment.python)
     name = f"the environment {environment.family.name}"
     shutil.rmtree(environment.directory, ignore_errors=True)
-    run_uv(name, "venv", "--python", sys.executable, str(environment.directory))
+    run_uv(name, "venv", "--python", sys.executable, str(environment.directory), keep_open=lock)
     install = ("pip", "install", "--python", python, "--compile-bytecode")
     # Without --no-deps: a lock cannot list what only one build of torch needs (the CUDA libraries).
-    run_uv(name, *install, "--requirement", str(environment.family.lock), *_overrides(environment.family))
-    run_uv(name, *install, "--no-deps", _EXECUTOR)
+    run_uv(
+        name, *install, "--requirement", str(environment.family.lock), *_overrides(environment.family), keep_open=lock
+    )
+    run_uv(name, *install, "--no-deps", EXECUTOR, keep_open=lock)
     (environment.directory / _MARKER).touch()
 
 
 def _overrides(family: Family) -> tuple[str, ...]:
-    file = family.lock.with_name("overrides.txt")
-    return ("--override", str(file)) if file.is_file() else ()
+    return ("--override", str(family.overrides)) if family.overrides.is_file() else ()
 
 
 @contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
+def _locked(directory: Path) -> Iterator[int]:
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         file = directory.with_name(f"{directory.name}.lock").open("w")
@@ -184,4 +187,4 @@ def _locked(directory: Path) -> Iterator[None]:
         ) from error
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield file.fileno()

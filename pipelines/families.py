@@ -11,7 +11,10 @@ from pathlib import Path
 
 from shipway.components.common.errors import InputError
 
-__all__ = ["FAMILIES", "Family", "family_of_image"]
+__all__ = ["EXECUTOR", "FAMILIES", "Family", "family_of_image", "package_directory"]
+
+EXECUTOR = "kfp==2.17.0"
+"""What runs a component's body; installed without its dependencies into every environment."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +37,17 @@ class Family:
         return package_directory(self.package) / "requirements-host.txt"
 
     @property
+    def overrides(self) -> Path:
+        """What replaces requirements of the lock's packages; not every family has any."""
+        return self.lock.with_name("overrides.txt")
+
+    @property
     def lock_digest(self) -> str:
         """Digest of the lock and of what else decides which files an installation gets."""
         digest = hashlib.sha256(self.lock.read_bytes())
-        digest.update(f"{sys.implementation.cache_tag} {platform.machine()} {sys.base_prefix}".encode())
+        if self.overrides.is_file():
+            digest.update(self.overrides.read_bytes())
+        digest.update(f"{EXECUTOR} {sys.implementation.cache_tag} {platform.machine()} {sys.base_prefix}".encode())
         return digest.hexdigest()
 
     @property

@@ -51,7 +51,7 @@ class TaskState:
 
     def record(self, run_directory: Path) -> dict[str, Any]:
         """Returns the task's entry in ``run.json``."""
-        ran = self.exit_code is not None
+        ran = self.started > 0
         return {
             "name": self.task.name,
             "display_name": self.task.display_name,
@@ -85,6 +85,7 @@ class Journal(logging.Handler):
         self._changed = changed
         self._position = 0
         self._ended = threading.Event()
+        self._changing = threading.RLock()  # the thread's and kfp's own news come one at a time, in their order
         self._thread = threading.Thread(target=self._follow, name="journal", daemon=True)
 
     def __enter__(self) -> Journal:
@@ -109,7 +110,10 @@ class Journal(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Notes a cache hit that kfp logs."""
         hit = _CACHE_HIT.match(record.getMessage())
-        if hit:
+        if not hit:
+            return
+        with self._changing:
+            self._read_events()
             state = self.states[hit[1]]
             state.status, state.outputs = CACHED, self._cached_outputs(hit[2])
             self._changed(state)
@@ -127,7 +131,7 @@ class Journal(logging.Handler):
     def _read_events(self) -> None:
         if not self._events.exists():
             return
-        with self._events.open(encoding="utf-8") as file:
+        with self._changing, self._events.open(encoding="utf-8") as file:
             file.seek(self._position)
             for line in iter(file.readline, ""):
                 if not line.endswith("\n"):

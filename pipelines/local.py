@@ -23,7 +23,7 @@ from shipway.components.common.errors import InputError, Preempted, ShipwayError
 from shipway.pipelines.code import code_snapshot
 from shipway.pipelines.environments import make_environments
 from shipway.pipelines.families import FAMILIES, Family
-from shipway.pipelines.journal import CACHED, CANCELLED, FAILED, SUCCEEDED, Journal, TaskState
+from shipway.pipelines.journal import CACHED, CANCELLED, FAILED, RUNNING, SUCCEEDED, Journal, TaskState
 from shipway.pipelines.progress import Progress
 from shipway.pipelines.records import expected_seconds, publish_run, run_record
 from shipway.pipelines.spec import Task, parse_parameters, rewrite, tasks_of
@@ -76,7 +76,8 @@ def run_pipeline(
     arguments = parse_parameters(spec, parameters)
     tasks = tasks_of(spec)
     root = _usable_root(root)
-    variables = _step_variables(tasks, root, stream)
+    snapshot = code_snapshot()
+    variables = _step_variables(tasks, root, snapshot, stream)
     started = time.time()
     directory = _new_run_directory(root, spec["pipelineInfo"]["name"])
     progress = Progress(len(tasks), expected_seconds(root, tasks), stream)
@@ -93,16 +94,17 @@ def run_pipeline(
     error: ShipwayError | None = None
     with _environment({**variables, RUN_DIRECTORY_VARIABLE: str(directory)}), journal, _cancelling(journal):
         try:
-            _orchestrate(rewrite(spec), arguments, directory)
+            _orchestrate(rewrite(spec, snapshot), arguments, directory)
         except KeyboardInterrupt:
             error = Preempted("the run was cancelled; run it again: finished steps are reused")
         except (RuntimeError, ValueError, LookupError, OSError) as failure:
             error = ShipwayError(f"kfp.local stopped the run: {failure}; its own log is {directory / 'kfp.log'}")
     progress.close()
     states = list(journal.states.values())
-    error = _first_failure(states, directory) or error if not isinstance(error, Preempted) else error
-    _settle(states, error)
-    record = run_record(spec, arguments, states, directory, started, error)
+    _settle(states, isinstance(error, Preempted))
+    if not isinstance(error, Preempted):
+        error = _first_failure(states, directory) or error
+    record = run_record(spec, arguments, states, directory, snapshot, started, error)
     publish_run(root, directory, record)
     return Run(directory, record, error)
 
@@ -139,7 +141,7 @@ def _new_run_directory(root: Path, pipeline: str) -> Path:
     raise InputError(f"{root / pipeline}-{stamp} exists already; run again")
 
 
-def _step_variables(tasks: list[Task], root: Path, stream: TextIO) -> dict[str, str]:
+def _step_variables(tasks: list[Task], root: Path, snapshot: Path, stream: TextIO) -> dict[str, str]:
     """Makes the environments and returns what a step finds in its environment besides the user's own variables."""
     families: dict[str, Family] = {task.family.name: task.family for task in tasks}
     if "lifecycle" in families:
@@ -151,7 +153,7 @@ def _step_variables(tasks: list[Task], root: Path, stream: TextIO) -> dict[str, 
     return {
         **interpreters,
         ROOT_VARIABLE: str(root),
-        "PYTHONPATH": str(code_snapshot()),
+        "PYTHONPATH": str(snapshot),
         "PYTHONNOUSERSITE": "1",
     }
 
@@ -193,17 +195,19 @@ def _first_failure(states: list[TaskState], directory: Path) -> ShipwayError | N
     log = log_file(directory, state.task.name)
     if state.error:
         return error_named(state.error["type"])(f"task {state.task.name}: {state.error['message']}\nits log: {log}")
+    how = f"ended with exit code {state.exit_code}" if state.exit_code is not None else "was killed"
     lines = log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()[-_QUOTED_LINES:]
     quoted = "\n".join(f"  {line}" for line in lines)
-    return ShipwayError(
-        f"task {state.task.name} ended with exit code {state.exit_code}; its last lines:\n{quoted}\nits log: {log}"
-    )
+    return ShipwayError(f"task {state.task.name} {how}; its last lines:\n{quoted}\nits log: {log}")
 
 
-def _settle(states: list[TaskState], error: ShipwayError | None) -> None:
+def _settle(states: list[TaskState], cancelled: bool) -> None:
+    """Gives every task its last state; one that never told of its end has failed."""
     for state in states:
-        if isinstance(error, Preempted) and state.status not in (SUCCEEDED, CACHED):
+        if cancelled and state.status not in (SUCCEEDED, CACHED):
             state.status = CANCELLED
+        elif state.status == RUNNING:
+            state.status = FAILED
 
 
 def _print(stream: TextIO, line: str) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from shipway.components.common.artifacts import read_json, write_json
 from shipway.components.common.errors import Preempted, ShipwayError
@@ -29,6 +30,7 @@ def run_record(
     parameters: dict[str, Any],
     states: list[TaskState],
     directory: Path,
+    snapshot: Path,
     started: float,
     error: ShipwayError | None,
 ) -> dict[str, Any]:
@@ -45,8 +47,8 @@ def run_record(
         "status": status,
         "started": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(time.time() - started, 3),
-        "parameters": {**_defaults(spec), **parameters},
-        "digests": _digests(states),
+        "parameters": {name: _shown(value) for name, value in {**_defaults(spec), **parameters}.items()},
+        "digests": _digests(states, snapshot),
         "tasks": [state.record(directory) for state in states],
         "release": _published(states, "release.json", ("name", "digest", "uri")),
         "endpoint": _published(states, "endpoint.json", ("name", "url", "predict_url")),
@@ -84,11 +86,19 @@ def _defaults(spec: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _digests(states: list[TaskState]) -> dict[str, Any]:
+def _shown(value: Any) -> Any:
+    """Returns a parameter without what may be a secret: a web address's user, password, query and fragment."""
+    if not isinstance(value, str) or not value.startswith(("http://", "https://")):
+        return value
+    parts = urlsplit(value)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _digests(states: list[TaskState], snapshot: Path) -> dict[str, Any]:
     families = {family_of_image(state.task.image).name for state in states}
     resolved = [state.outputs.get("Output") for state in states if state.task.name == "resolve-data"]
     return {
-        "code": {name: family_code_digest(FAMILIES[name]) for name in sorted(families)},
+        "code": {name: family_code_digest(FAMILIES[name], snapshot) for name in sorted(families)},
         "locks": {name: FAMILIES[name].lock_digest for name in sorted(families)},
         "data": next(iter(resolved), None),
     }

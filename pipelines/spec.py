@@ -12,6 +12,7 @@ import dataclasses
 import datetime
 import difflib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -126,8 +127,8 @@ def _parse(name: str, value: Any, kind: str) -> Any:
     return float(value) if kind == "NUMBER_DOUBLE" else value
 
 
-def rewrite(spec: Spec) -> Spec:
-    """Returns the spec that runs on this machine.
+def rewrite(spec: Spec, snapshot: Path) -> Spec:
+    """Returns the spec that runs on this machine, with the code of a snapshot.
 
     The digests of a family's lock and code become part of each task's container environment, and so of
     kfp.local's cache key: an edit of either gives fresh results.
@@ -143,15 +144,15 @@ def rewrite(spec: Spec) -> Spec:
                 continue
             family = family_of_image(container["image"])
             if family.name not in digests:
-                digests[family.name] = _digest_variables(family)
+                digests[family.name] = _digest_variables(family, snapshot)
             executors[f"exec-{name}"] = {"container": _local_container(name, container, family, digests[family.name])}
             components[f"comp-{name}"] = {**copy.deepcopy(component), "executorLabel": f"exec-{name}"}
             task["componentRef"] = {"name": f"comp-{name}"}
     return local
 
 
-def _digest_variables(family: Family) -> dict[str, str]:
-    return {"SHIPWAY_CODE_DIGEST": family_code_digest(family), "SHIPWAY_LOCK_DIGEST": family.lock_digest}
+def _digest_variables(family: Family, snapshot: Path) -> dict[str, str]:
+    return {"SHIPWAY_CODE_DIGEST": family_code_digest(family, snapshot), "SHIPWAY_LOCK_DIGEST": family.lock_digest}
 
 
 def _local_container(task: str, container: Spec, family: Family, digests: Mapping[str, str]) -> Spec:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import logging
 import os
 import re
 import shutil
@@ -25,6 +26,8 @@ from shipway.serving.sockets import check_free, free_port
 __all__ = ["PYTHON_VARIABLE", "Endpoint", "Record", "registered", "state_directory"]
 
 PYTHON_VARIABLE = "SHIPWAY_PYTHON_SERVING"
+
+logger = logging.getLogger(__name__)
 
 _HOST = "127.0.0.1"
 _START_SECONDS = 90.0
@@ -47,7 +50,13 @@ def state_directory() -> Path:
 def registered() -> list[Record]:
     """Returns the records of this user's endpoints, each with a ``status``: ``up`` or ``down``."""
     files = sorted((state_directory() / "endpoints").glob("*/endpoint.json"))
-    return [_with_status(read_json(file)) for file in files]
+    records = []
+    for file in files:
+        try:
+            records.append(_with_status(read_json(file)))
+        except (InputError, LookupError, TypeError) as error:
+            logger.warning("the record %s cannot be read (%s); remove its directory", file, error)
+    return records
 
 
 @dataclasses.dataclass(frozen=True)

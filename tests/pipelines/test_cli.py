@@ -57,6 +57,10 @@ def test_doctor_tells_what_is_there(shipway):
         (("run", "train"), "no pipeline 'train'; there is train_and_deploy"),
         (("run", "missing.yaml"), "missing.yaml cannot be read"),
         (("run", "train_and_deploy", "--parameters", "missing.yaml"), "missing.yaml cannot be read"),
+        (("run", "no-pipeline.yaml"), "is no compiled pipeline"),
+        (("run", "empty.yaml"), "is no compiled pipeline"),
+        (("run", "broken.yaml"), "is no YAML"),
+        (("compile", "--all", "--digests", "list.yaml"), "must map family names"),
         (("compile",), "name one pipeline (train_and_deploy) or give --all"),
         (("compile", "--all", "train_and_deploy"), "name one pipeline"),
         (("endpoints", "stop"), "name one endpoint or give --all"),
@@ -66,6 +70,8 @@ def test_doctor_tells_what_is_there(shipway):
     ],
 )
 def test_wrong_use_is_told_apart(shipway, tmp_path, arguments, words):
+    for name, text in (("no-pipeline", "a: 1"), ("empty", ""), ("broken", "a: ["), ("list", "[1]")):
+        (tmp_path / f"{name}.yaml").write_text(text)
     done = shipway(*arguments, env={**os.environ, "SHIPWAY_STATE_DIR": str(tmp_path / "state")})
     assert done.returncode == 2
     assert words in done.stderr

@@ -53,6 +53,12 @@ def test_a_ready_one_is_not_made_again_and_another_lock_gets_another(small_famil
     assert environment_of(small_family).directory != environment.directory
 
 
+def test_overrides_are_part_of_what_an_environment_is(small_family):
+    before = environment_of(small_family).directory
+    small_family.overrides.write_text("six==1.16.0\n")
+    assert environment_of(small_family).directory != before
+
+
 def test_two_that_ask_at_once_make_one(small_family):
     said = []
     threads = [threading.Thread(target=make_environments, args=([small_family], said.append)) for _ in range(2)]

@@ -155,3 +155,26 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_goes_on(shipway, toy_ya
     again = shipway("run", toy_yaml, "-p", "text=yes")
     assert again.returncode == 0
     assert "1 of 4 tasks reused" in again.stdout
+
+
+def test_a_task_that_never_tells_of_its_end_has_failed(shipway, toy_yaml, tmp_path):
+    run, step = start_slow_run(toy_yaml, tmp_path)
+    (events,) = (tmp_path / "runs").glob("toy-*/events.jsonl")
+    wrapper = next(
+        event["pid"] for event in map(json.loads, events.read_text().splitlines()[::-1]) if event["event"] == "started"
+    )
+    os.kill(wrapper, signal.SIGKILL)
+    _, errors = run.communicate(timeout=60)
+    os.kill(step, signal.SIGKILL)
+    assert run.returncode == 1
+    assert "task write-text-2 was killed; its last lines:" in errors
+    task = next(task for task in record_of(tmp_path / "runs")["tasks"] if task["name"] == "write-text-2")
+    assert task["status"] == "FAILED"
+    assert Path(task["log"]).is_file()
+
+
+def test_what_may_be_a_secret_in_an_address_is_not_recorded(shipway, toy_yaml, tmp_path):
+    text = "https://user:hidden@host.example/table.csv?token=hidden#hidden"
+    assert shipway("run", toy_yaml, "-p", f"text={text}").returncode == 0
+    record = record_of(tmp_path / "runs")
+    assert record["parameters"]["text"] == "https://host.example/table.csv"
