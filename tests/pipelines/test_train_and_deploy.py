@@ -1,12 +1,10 @@
 """The main job on small real tables: what a run leaves, both sides of the gate, and every kind of bad input."""
 
 import json
-import os
 import re
 import signal
 import socket
 import subprocess
-import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import SHIPWAY
+from .test_local import is_alive, wait_until
 
 Shipway = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -248,23 +247,33 @@ def test_a_run_killed_in_training_leaves_nothing_and_the_next_one_finishes(train
     command = [str(SHIPWAY), "run", "train_and_deploy"]
     for name, value in parameters.items():
         command += ["-p", f"{name}={json.dumps(value) if isinstance(value, list) else value}"]
+    before = set((home / "runs").iterdir())
     killed = subprocess.Popen(command, cwd=home, env=endpoints_of_the_tests, stderr=subprocess.DEVNULL)
-    wait_for_event(home, '"task": "train-')
+    trainer = wait_for_training(home, before)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
+    wait_until(lambda: not is_alive(trainer))
     assert not (home / "runs" / "releases" / "killed").exists()
     done = train(**parameters)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["release"]["name"] == "killed"
+    record = json.loads(done.stdout)
+    assert record["release"]["name"] == "killed"
+    states = {task["name"]: task["status"] for task in record["tasks"]}
+    assert states["prepare-data"] == "CACHED", "finished steps are reused"
+    assert "SUCCEEDED" in (states["train-pytorch"], states["train-tensorflow"])
 
 
-def wait_for_event(home: Path, words: str) -> None:
-    newest = max((home / "runs").glob("train-and-deploy-*"), key=os.path.getmtime)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        newest = max((home / "runs").glob("train-and-deploy-*"), key=lambda path: path.name)
-        events = newest / "events.jsonl"
-        if events.exists() and words in events.read_text():
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"no event with {words} in {newest}")
+def wait_for_training(home: Path, before: set[Path]) -> int:
+    """Returns the process that trains in a run that is none of ``before``, as soon as one does."""
+    found: list[int] = []
+
+    def training() -> bool:
+        for run in set((home / "runs").glob("train-and-deploy-*")) - before:
+            lines = (run / "events.jsonl").read_text().splitlines() if (run / "events.jsonl").exists() else []
+            newest = json.loads(lines[-1]) if lines else {}
+            if newest.get("event") == "started" and newest["task"] in ("train-pytorch", "train-tensorflow"):
+                found.append(newest["pid"])
+        return bool(found)
+
+    wait_until(training, seconds=120)
+    return found[0]

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +87,16 @@ def addresses_listening_on(port: int) -> set[str]:
 
 
 def check_that_the_same_release_changes_nothing(record: dict[str, Any]) -> None:
-    started = time.monotonic()
     assert endpoints.deploy("flights", record["release"])["pid"] == record["pid"]
     assert endpoints.deploy("flights", record["release"], record["port"])["pid"] == record["pid"]
-    assert time.monotonic() - started < 0.5
     assert endpoints.describe("flights") == {**record, "status": "up"}
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.005)
 
 
 class Load:
@@ -135,7 +140,7 @@ def test_a_new_release_replaces_the_old_one_without_losing_a_request(
     before = endpoints.deploy("flights", first)
     with Load(before) as load:
         after = endpoints.deploy("flights", second)
-        time.sleep(0.3)
+        wait_until(lambda: load.results[second["model_digest"]] > 50)
     assert set(load.results) == {first["model_digest"], second["model_digest"]}
     assert min(load.results.values()) > 50
     assert (after["url"], after["release"], after["previous_release"]) == (before["url"], second, first)
@@ -223,10 +228,7 @@ def test_new_code_and_another_port_serve_the_same_release_anew(
 def test_a_crashed_server_is_down_and_comes_back_at_its_url(first: dict[str, Any]) -> None:
     before = endpoints.deploy("flights", first)
     os.kill(before["pid"], signal.SIGKILL)
-    deadline = time.monotonic() + 5
-    while endpoints.describe("flights")["status"] == "up" and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert endpoints.describe("flights")["status"] == "down"
+    wait_until(lambda: endpoints.describe("flights")["status"] == "down")
     after = endpoints.deploy("flights", first)
     assert after["url"] == before["url"]
     assert served(after) == first["model_digest"]
@@ -250,8 +252,7 @@ def test_a_deployment_killed_halfway_leaves_no_second_server(
     record = endpoints.deploy("flights", first)
     strays = state / "endpoints/flights/strays.json"
     with subprocess.Popen([sys.executable, "-c", DEPLOY, json.dumps(second)]) as deployment:
-        while not strays.exists():
-            time.sleep(0.005)
+        wait_until(strays.exists)
         deployment.kill()
     stray = json.loads(strays.read_text())[0]
     assert running(stray["pid"])

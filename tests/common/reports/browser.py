@@ -1,10 +1,11 @@
 """Photographs pages with headless Chromium and reads the pictures."""
 
+import shutil
 import struct
 import subprocess
 import zlib
 
-CHROMIUM = "/usr/bin/chromium"
+CHROMIUM = shutil.which("chromium")
 
 
 def photograph(page, picture, dark=False, width=1280, height=1600):
