@@ -168,7 +168,7 @@ def select_model(
     evaluation: dsl.Output[dsl.Artifact],
     require_blessing: bool = False,
 ) -> str:
-    """Pick the blessed candidate with the higher ROC AUC; of equals the one with the lower log loss.
+    """Pick the blessed candidate with the higher validation ROC AUC; of equals the one with the lower log loss there.
 
     Args:
         tensorflow_model: The TensorFlow candidate.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from shipway.components.common.artifacts import new_directory, read_json
 from shipway.components.common.errors import DataRejected
+from shipway.components.common.model import read_model
 
 __all__ = ["select_model"]
 
@@ -19,7 +21,10 @@ def select_model(
     evaluation: str | Path,
     require_blessing: bool,
 ) -> str:
-    """Copies the blessed candidate with the highest ROC AUC; of equals the one with the lower log loss, then the first.
+    """Copies the blessed candidate with the highest ROC AUC on the validation split.
+
+    Of equals it is the one with the lower log loss there, then the first. The test split only judges: choosing by it
+    would make the winner's own figures look better than they are.
 
     Args:
         candidates: Model and Evaluation directories by name.
@@ -42,16 +47,18 @@ def select_model(
             with new_directory(target):
                 pass
         return ""
-    best = max(blessed, key=lambda name: _quality(candidates[name][1]))
+    best = max(blessed, key=lambda name: _quality(candidates[name][0]))
     for source, target in zip(candidates[best], (model, evaluation), strict=True):
         with new_directory(target) as directory:
             shutil.copytree(source, directory, dirs_exist_ok=True)
     return best
 
 
-def _quality(evaluation: str | Path) -> tuple[float, float]:
-    overall = read_json(Path(evaluation) / "metrics.json")["overall"]
-    return overall["roc_auc"]["value"], -overall["log_loss"]["value"]
+def _quality(model: str | Path) -> tuple[float, float]:
+    metrics = read_model(model).metrics
+    auc, loss = metrics.get("validation_roc_auc"), metrics.get("validation_log_loss")
+    # A validation split of one class defines no AUC.
+    return (-math.inf if auc is None else auc), (-math.inf if loss is None else -loss)
 
 
 def _reasons(blessings: dict[str, Any]) -> str:

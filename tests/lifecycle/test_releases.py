@@ -265,14 +265,18 @@ def test_a_champion_that_cannot_score_the_data(
         prediction.predict_champion(dataset, champion, tmp_path / "predictions", "late", [])
 
 
-def judged(root: Path, name: str, blessed: bool, auc: float, loss: float = 0.5) -> tuple[Path, Path]:
+def judged(root: Path, name: str, blessed: bool, auc: float | None, loss: float = 0.5) -> tuple[Path, Path]:
     model, evaluation = root / name / "model", root / name / "evaluation"
     shutil.copytree(BINARY, model)
     (model / "name").write_text(name)
+    description = json.loads((model / "model.json").read_text())
+    description["metrics"] = {"validation_roc_auc": auc, "validation_log_loss": loss}
+    (model / "model.json").write_text(json.dumps(description))
     evaluation.mkdir()
     reason = {"passed": blessed, "message": f"{name} reason"}
     (evaluation / "blessing.json").write_text(json.dumps({"blessed": blessed, "reasons": [reason]}))
-    metrics = {"overall": {"roc_auc": {"value": auc}, "log_loss": {"value": loss}}}
+    # On the test split it is the other way round, which must not matter.
+    metrics = {"overall": {"roc_auc": {"value": 1 - (auc or 0)}, "log_loss": {"value": 1 - loss}}}
     (evaluation / "metrics.json").write_text(json.dumps(metrics))
     return model, evaluation
 
@@ -286,6 +290,7 @@ def judged(root: Path, name: str, blessed: bool, auc: float, loss: float = 0.5) 
         ((True, 0.6), (False, 0.9), "tensorflow"),
         ((True, 0.7, 0.5), (True, 0.7, 0.4), "pytorch"),
         ((True, 0.7, 0.5), (True, 0.7, 0.5), "tensorflow"),
+        ((True, None), (True, 0.6), "pytorch"),
         ((False, 0.9), (False, 0.9), ""),
     ],
 )
