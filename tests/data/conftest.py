@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from shipway.components.data import web
-from shipway.components.data.ingestion import ingest_data
-from shipway.components.data.sources import resolve_data
+from shipway.components.data.ingestion import web
+from shipway.components.data.ingestion.ingestion import ingest_data
+from shipway.components.data.ingestion.sources import resolve_data
+from shipway.components.data.ingestion.transformation import transform_data
 from shipway.components.data.tables import read_dataset, write_dataset
-from shipway.components.data.transformation import transform_data
 
 SPLITS = ("train", "validation", "test")
 

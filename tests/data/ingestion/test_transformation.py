@@ -6,8 +6,8 @@ import pytest
 
 from shipway.components.common.artifacts import directory_digest
 from shipway.components.common.errors import InputError
+from shipway.components.data.ingestion.transformation import transform_data
 from shipway.components.data.tables import read_dataset
-from shipway.components.data.transformation import transform_data
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from shipway.components.common.artifacts import file_digest, new_directory
 from shipway.components.common.errors import InputError
-from shipway.components.data.curated import curated_file
-from shipway.components.data.protos import parse_schema, read_statistics
+from shipway.components.data.schema.curated import curated_file
+from shipway.components.data.schema.protos import parse_schema, read_statistics
 from shipway.components.data.tfdv import tensorflow_data_validation as tfdv
 
 __all__ = ["infer_schema"]

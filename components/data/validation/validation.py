@@ -11,9 +11,9 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_p
 
 from shipway.components.common.artifacts import new_directory, read_json, write_json
 from shipway.components.common.errors import DataRejected, InputError
-from shipway.components.data.protos import read_schema, read_statistics
+from shipway.components.data.schema.protos import read_schema, read_statistics
 from shipway.components.data.tfdv import tensorflow_data_validation as tfdv
-from shipway.components.data.validation_report import render
+from shipway.components.data.validation.report import render
 
 __all__ = ["ON_ANOMALY", "validate_data"]
 

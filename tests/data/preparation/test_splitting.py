@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shipway.components.common.errors import InputError
-from shipway.components.data.splitting import split_data
+from shipway.components.data.preparation.splitting import split_data
 from shipway.components.data.tables import read_dataset
 
 from .conftest import SPLITS

@@ -14,14 +14,14 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
 from shipway.components.common.errors import ConflictError, DataRejected, InputError
-from shipway.components.data import statistics as statistics_module
-from shipway.components.data.curated import resolve_schema
-from shipway.components.data.protos import read_schema, read_statistics
-from shipway.components.data.schema import infer_schema
-from shipway.components.data.statistics import generate_statistics
+from shipway.components.data.schema.curated import resolve_schema
+from shipway.components.data.schema.inference import infer_schema
+from shipway.components.data.schema.protos import read_schema, read_statistics
+from shipway.components.data.statistics import generation as statistics_module
+from shipway.components.data.statistics.generation import generate_statistics
 from shipway.components.data.tables import read_dataset
 from shipway.components.data.tfdv import tensorflow_data_validation as tfdv
-from shipway.components.data.validation import validate_data
+from shipway.components.data.validation.validation import validate_data
 
 COLUMNS = {
     "count": pa.array([*range(98), None, 0]),

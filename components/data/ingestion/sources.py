@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from shipway.components.common.artifacts import file_digest
 from shipway.components.common.errors import ConflictError, InputError
-from shipway.components.data import web
+from shipway.components.data.ingestion import web
 
 __all__ = ["SUFFIXES", "fetched", "resolve_data", "table_name"]
 

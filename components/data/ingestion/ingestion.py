@@ -11,9 +11,9 @@ import duckdb
 
 from shipway.components.common.artifacts import directory_digest, new_directory
 from shipway.components.common.errors import InputError
-from shipway.components.data.csv_text import delimiter_of, explain
 from shipway.components.data.database import connect, copy_to_parquet, literal, literals
-from shipway.components.data.sources import fetched, table_name
+from shipway.components.data.ingestion.csv_text import delimiter_of, explain
+from shipway.components.data.ingestion.sources import fetched, table_name
 
 __all__ = ["MISSING_MARKERS", "ingest_data"]
 

@@ -10,8 +10,8 @@ import pytest
 
 from shipway.components.common.artifacts import directory_digest
 from shipway.components.common.errors import ConflictError, InputError
-from shipway.components.data.ingestion import ingest_data
-from shipway.components.data.sources import resolve_data
+from shipway.components.data.ingestion.ingestion import ingest_data
+from shipway.components.data.ingestion.sources import resolve_data
 
 
 def types(table):

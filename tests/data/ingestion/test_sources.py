@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from shipway.components.common.errors import ConflictError, InputError, TransientError
-from shipway.components.data import sources
-from shipway.components.data.sources import fetched, resolve_data, table_name
+from shipway.components.data.ingestion import sources
+from shipway.components.data.ingestion.sources import fetched, resolve_data, table_name
 
 from .conftest import web_server
 
@@ -161,7 +161,7 @@ def test_https_trusts_what_ssl_cert_file_says(tmp_path, certificate, trusted):
     (tmp_path / "a.csv").write_text(CSV)
     script = (
         "import sys; from shipway.components.common.process import step\n"
-        "from shipway.components.data.sources import resolve_data\n"
+        "from shipway.components.data.ingestion.sources import resolve_data\n"
         "with step(): print(resolve_data(sys.argv[1]))"
     )
     environment = {**os.environ, "no_proxy": "127.0.0.1"}

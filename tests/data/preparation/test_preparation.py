@@ -10,8 +10,8 @@ import pytest
 from sklearn.datasets import load_breast_cancer
 
 from shipway.components.common.errors import InputError
-from shipway.components.data.preparation import prepare_data
-from shipway.components.data.splitting import split_data
+from shipway.components.data.preparation.preparation import prepare_data
+from shipway.components.data.preparation.splitting import split_data
 from shipway.components.data.tables import read_dataset, write_dataset
 
 from .conftest import SPLITS

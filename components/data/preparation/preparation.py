@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from shipway.components.common.errors import InputError
-from shipway.components.data.balancing import IMBALANCE, SAMPLE_WEIGHT, balance
-from shipway.components.data.cleaning import (
+from shipway.components.data.preparation.balancing import IMBALANCE, SAMPLE_WEIGHT, balance
+from shipway.components.data.preparation.cleaning import (
     MISSING_VALUES,
     Notes,
     check_classes,
@@ -20,7 +20,7 @@ from shipway.components.data.cleaning import (
     select_features,
     treat_missing,
 )
-from shipway.components.data.splitting import SPLITS
+from shipway.components.data.preparation.splitting import SPLITS
 from shipway.components.data.tables import read_dataset, require_columns, write_dataset
 
 __all__ = ["prepare_data"]

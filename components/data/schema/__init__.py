@@ -1,0 +1,1 @@
+"""What data must look like: inferred, written by people, and how it changes."""

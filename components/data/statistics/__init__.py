@@ -1,0 +1,1 @@
+"""What the columns of a Dataset look like, as TFDV describes them."""

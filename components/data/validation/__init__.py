@@ -1,0 +1,1 @@
+"""Does data look as it must? Checks, the gate and the report."""
