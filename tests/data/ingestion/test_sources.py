@@ -13,7 +13,7 @@ from shipway.components.common.errors import ConflictError, InputError, Transien
 from shipway.components.data.ingestion import sources
 from shipway.components.data.ingestion.sources import fetched, resolve_data, table_name
 
-from .conftest import web_server
+from ..conftest import web_server
 
 CSV = "a,b\n1,x\n2,y\n"
 

@@ -14,7 +14,7 @@ from shipway.components.data.preparation.preparation import prepare_data
 from shipway.components.data.preparation.splitting import split_data
 from shipway.components.data.tables import read_dataset, write_dataset
 
-from .conftest import SPLITS
+from ..conftest import SPLITS
 
 
 @pytest.fixture

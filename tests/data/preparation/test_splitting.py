@@ -9,7 +9,7 @@ from shipway.components.common.errors import InputError
 from shipway.components.data.preparation.splitting import split_data
 from shipway.components.data.tables import read_dataset
 
-from .conftest import SPLITS
+from ..conftest import SPLITS
 
 DAY = datetime.datetime(2013, 1, 1)
 
