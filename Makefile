@@ -6,7 +6,7 @@ FAMILIES := components/data components/tensorflow components/pytorch components/
 # Pip's settings, where this machine has them, for uv as well.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: setup demo test lint compile lock clean
+.PHONY: setup demo test lint compile lock lock-trixie clean
 
 setup: $(VENV)/.complete
 
@@ -20,7 +20,7 @@ demo: setup  ## The main job on real data: 336,776 flights, from raw tables to a
 	$(VENV)/bin/python -m shipway.pipelines.demo
 	$(SHIPWAY) run train_and_deploy --parameters examples/flights.yaml
 
-test: setup  ## Every test, each family's in that family's environment.
+test: setup build/tree  ## Every test, each family's in that family's environment.
 	$(VENV)/bin/python tests/run.py $(SUITES)
 
 lint: setup build/tree
@@ -30,6 +30,9 @@ lint: setup build/tree
 
 compile: setup
 	$(SHIPWAY) compile --all -o build
+
+lock-trixie: setup  ## Needs root and debootstrap.
+	$(VENV)/bin/python tests/trixie.py --lock
 
 lock: $(addsuffix /requirements-host.txt,$(FAMILIES))
 

@@ -16,7 +16,7 @@ from kfp import dsl
 
 import shipway.components.data
 
-FACES = Path(shipway.components.data.__file__).with_name("components.py")
+FACES = Path(shipway.components.data.__file__).with_name("components")
 
 SQL = """
 SELECT f.day::TIMESTAMP + to_hours(f.hour) AS departure, f.carrier, f.hour, w.wind, (f.delay > 15)::BIGINT AS late
@@ -26,8 +26,8 @@ FROM flights f LEFT JOIN weather w USING (day, hour) WHERE f.delay IS NOT NULL O
 
 @pytest.fixture(scope="module")
 def components():
-    tree = ast.parse(FACES.read_text())
-    bodies = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    trees = [ast.parse(face.read_text()) for face in sorted(FACES.glob("*.py"))]
+    bodies = [node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
     for body in bodies:
         body.decorator_list = []
     namespace = {"dsl": dsl}
