@@ -14,6 +14,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import trixie
+
 from shipway.pipelines.environments import make_environments, run_uv
 from shipway.pipelines.families import FAMILIES
 

@@ -18,6 +18,7 @@ from shipway.components.common.reports.charts import (
     roc_chart,
     training_curves,
 )
+from shipway.components.common.reports.comparison import compared_bars, compared_shares, comparison_legend
 from shipway.components.common.reports.markup import duration, element, finite, interval, join, number, percent, slug
 from shipway.components.common.reports.page import html_page, style_sheet
 from shipway.components.common.reports.tables import bar_chart, confusion_matrix, histogram, table
@@ -25,6 +26,9 @@ from shipway.components.common.reports.tables import bar_chart, confusion_matrix
 __all__ = [
     "bar_chart",
     "compare_training",
+    "compared_bars",
+    "compared_shares",
+    "comparison_legend",
     "confusion_matrix",
     "duration",
     "element",

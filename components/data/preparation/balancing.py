@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shipway.components.common.errors import InputError
-from shipway.components.data.preparation.cleaning import Notes, Tables
+from shipway.components.data.preparation.notes import Notes, Tables
 
 __all__ = ["IMBALANCE", "SAMPLE_WEIGHT", "balance"]
 

@@ -1,60 +1,35 @@
-"""Labels, features and missing values of the three splits, with notes of what was done."""
+"""Rows with a label of a known class, and the columns that can be features."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from shipway.components.common.errors import InputError
+from shipway.components.data.preparation.notes import Notes, Tables, escaped, listed
 
 __all__ = [
-    "MISSING_VALUES",
-    "Notes",
     "check_classes",
     "drop_unseen_classes",
+    "finite",
+    "is_number",
+    "is_text",
     "labelled",
+    "of_known_classes",
     "select_features",
-    "treat_missing",
 ]
 
-MISSING_VALUES = ("model", "impute", "drop_rows")
 MAX_CLASSES = 1000
-
-Tables = dict[str, pa.Table]
-
-
-class Notes:
-    """What was done to the splits, in order, for the summary."""
-
-    def __init__(self, rows: dict[str, int]):
-        self._rows = rows
-        self._lines: list[str] = []
-
-    def add(self, line: str) -> None:
-        """Adds one sentence in Markdown."""
-        self._lines.append(line)
-
-    def markdown(self, tables: Tables, label: str) -> str:
-        """Returns the summary: rows and classes of each split before and after, and the sentences."""
-        classes = sorted(set(pc.unique(tables["train"][label]).to_pylist()), key=str)
-        shown = classes[:10]
-        head = ["split", "rows in", "rows out", *(_escaped(f"{label} = {value}") for value in shown)]
-        lines = ["# Prepared data", "", _row(head), _row(["---", *["---:"] * (len(head) - 1)])]
-        for name, table in tables.items():
-            counts = {c["values"]: c["counts"] for c in pc.value_counts(table[label]).to_pylist()}
-            shares = [f"{counts.get(value, 0):,} ({counts.get(value, 0) / table.num_rows:.1%})" for value in shown]
-            lines.append(_row([name, f"{self._rows[name]:,}", f"{table.num_rows:,}", *shares]))
-        if len(classes) > len(shown):
-            lines += ["", f"The first {len(shown)} of {len(classes)} classes are shown."]
-        lines += ["", *(f"- {line}" for line in self._lines)]
-        return "\n".join(lines) + "\n"
 
 
 def labelled(table: pa.Table, label: str, split: str, notes: Notes) -> pa.Table:
-    """Returns the rows that have a label, with boolean and integral labels as integers."""
+    """Returns the rows that have a label, with boolean and integral labels as integers.
+
+    Raises:
+        InputError: When no row has a label, or its type is none of a class.
+    """
     column = table[label]
     kind = column.type
     if pa.types.is_dictionary(kind):
@@ -104,21 +79,42 @@ def check_classes(train: pa.Table, label: str) -> None:
 
 
 def drop_unseen_classes(tables: Tables, label: str, notes: Notes) -> Tables:
-    """Leaves out validation and test rows of classes that the training split does not have."""
+    """Leaves out validation and test rows of classes that the training split does not have.
+
+    Raises:
+        InputError: When nothing is left of a split.
+    """
     classes = pc.unique(tables["train"][label])
-    kept = {}
-    for name, table in tables.items():
-        known = pc.is_in(table[label], value_set=classes)
-        kept[name] = table.filter(known)
-        dropped = table.num_rows - kept[name].num_rows
-        if dropped:
-            unseen = sorted(set(pc.unique(table[label].filter(pc.invert(known))).to_pylist()), key=str)
-            notes.add(
-                f"{name}: dropped {dropped:,} rows of classes that the training split does not have "
-                f"({_listed([str(value) for value in unseen])})."
-            )
-        if not kept[name].num_rows:
-            raise InputError(f"no class of the {name} split occurs in the training split; split differently")
+    return {name: of_known_classes(table, label, classes, name, notes) for name, table in tables.items()}
+
+
+def of_known_classes(table: pa.Table, label: str, classes: pa.Array, split: str, notes: Notes) -> pa.Table:
+    """Returns the rows whose label is one of ``classes``, with labels of their type.
+
+    Raises:
+        InputError: When nothing is left.
+    """
+    column, known_classes = table[label], classes
+    try:
+        if column.type != classes.type:  # whole numbers on one side, fractions on the other
+            column, known_classes = column.cast(pa.float64()), classes.cast(pa.float64())
+        known = pc.is_in(column, value_set=known_classes)
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"the label {label!r} is {table[label].type} in the {split} split and {classes.type} in the training split"
+        ) from error
+    kept = table.filter(known)
+    dropped = table.num_rows - kept.num_rows
+    if dropped:
+        unseen = sorted(set(pc.unique(column.filter(pc.invert(known))).to_pylist()), key=str)
+        notes.add(
+            f"{split}: dropped {dropped:,} rows of classes that the training split does not have "
+            f"({listed([str(value) for value in unseen])})."
+        )
+    if not kept.num_rows:
+        raise InputError(f"no class of the {split} split occurs in the training split; split differently")
+    if column.type != classes.type:
+        kept = kept.set_column(kept.column_names.index(label), label, kept[label].cast(classes.type))
     return kept
 
 
@@ -128,7 +124,7 @@ def select_features(tables: Tables, label: str, excluded: Sequence[str], notes: 
     Raises:
         InputError: When no feature is left.
     """
-    tables = {name: _finite(table, label, name, notes) for name, table in tables.items()}
+    tables = {name: finite(table, label, name, notes) for name, table in tables.items()}
     train = tables["train"]
     reasons: dict[str, list[str]] = {}
     for name in train.column_names:
@@ -137,7 +133,7 @@ def select_features(tables: Tables, label: str, excluded: Sequence[str], notes: 
             reasons.setdefault(reason, []).append(name)
     gone = {name for names in reasons.values() for name in names}
     for reason, names in reasons.items():
-        notes.add(f"Left out, {reason}: {_listed(names)}.")
+        notes.add(f"Left out, {reason}: {listed(names)}.")
     features = [name for name in train.column_names if name not in gone and name != label]
     if not features:
         raise InputError("no feature is left: " + "; ".join(f"{r}: {', '.join(n)}" for r, n in reasons.items()))
@@ -148,85 +144,32 @@ def _unfit(column: pa.ChunkedArray) -> str:
     kind = column.type
     if pa.types.is_temporal(kind):
         return "times are no features"
-    if not (_is_text(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+    if not (is_text(kind) or is_number(kind) or pa.types.is_boolean(kind)):
         return f"the type {kind} is no feature"
     if column.null_count == len(column):
         return "empty in the training split"
     return "constant in the training split" if len(pc.unique(column)) == 1 else ""
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Tells whether a column of this type holds strings."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind))
 
 
-def _finite(table: pa.Table, label: str, split: str, notes: Notes) -> pa.Table:
+def is_number(kind: pa.DataType) -> bool:
+    """Tells whether a column of this type holds numbers; booleans are none."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def finite(table: pa.Table, label: str, split: str, notes: Notes) -> pa.Table:
+    """Returns the table with infinite and NaN values as missing ones, but for the label's."""
     for index, name in enumerate(table.column_names):
         column = table[name]
         if name == label or not pa.types.is_floating(column.type):
             continue
-        finite = pc.if_else(pc.is_finite(column), column, None)
+        known = pc.if_else(pc.is_finite(column), column, None)
         if pc.any(pc.is_inf(column)).as_py():
             count = pc.sum(pc.is_inf(column)).as_py()
-            notes.add(f"{split}: {count:,} infinite values of {_escaped(name)} count as missing.")
-        table = table.set_column(index, name, finite)
+            notes.add(f"{split}: {count:,} infinite values of {escaped(name)} count as missing.")
+        table = table.set_column(index, name, known)
     return table
-
-
-def treat_missing(tables: Tables, label: str, missing_values: str, notes: Notes) -> Tables:
-    """Treats missing feature values as ``missing_values`` says; what is filled in is learned on the training split."""
-    train = tables["train"]
-    features = [name for name in train.column_names if name != label]
-    lacking = {name: sum(t[name].null_count for t in tables.values()) for name in features}
-    lacking = {name: count for name, count in lacking.items() if count}
-    if not lacking:
-        notes.add("No feature value is missing.")
-        return tables
-    if missing_values == "model":
-        notes.add(f"Missing values are left to the model: {_listed([f'{n} ({c:,})' for n, c in lacking.items()])}.")
-        return tables
-    if missing_values == "drop_rows":
-        return {name: _complete_rows(table, name, notes) for name, table in tables.items()}
-    fills = {name: _usual(train[name]) for name in lacking}
-    notes.add(f"Filled in: {_listed([f'{n} = {f.as_py()} ({lacking[n]:,} values)' for n, f in fills.items()])}.")
-    return {name: _filled(table, fills) for name, table in tables.items()}
-
-
-def _complete_rows(table: pa.Table, split: str, notes: Notes) -> pa.Table:
-    complete = np.ones(table.num_rows, dtype=bool)
-    for column in table.columns:
-        complete &= column.is_valid().to_numpy()
-    if not complete.any():
-        raise InputError(f"no row of the {split} split is complete; choose missing_values=impute or model")
-    notes.add(f"{split}: dropped {int((~complete).sum()):,} rows with missing values.")
-    return table.filter(pa.array(complete))
-
-
-def _usual(column: pa.ChunkedArray) -> pa.Scalar:
-    known = column.drop_null()
-    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-        median = float(np.median(known.to_numpy()))
-        return pa.scalar(round(median) if pa.types.is_integer(column.type) else median, type=column.type)
-    counts = pc.value_counts(known).to_pylist()
-    value = min(counts, key=lambda entry: (-entry["counts"], str(entry["values"])))["values"]
-    return pa.scalar(value, type=column.type)
-
-
-def _filled(table: pa.Table, fills: dict[str, pa.Scalar]) -> pa.Table:
-    for name, fill in fills.items():
-        table = table.set_column(table.column_names.index(name), name, pc.fill_null(table[name], fill))
-    return table
-
-
-def _listed(names: Sequence[str], limit: int = 20) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(_escaped(name) for name in names[:limit]) + more
-
-
-def _escaped(text: str) -> str:
-    for character in "\\`*_{}[]<>|":
-        text = text.replace(character, "\\" + character)
-    return text.replace("\n", " ")
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"

@@ -1,4 +1,4 @@
-"""Training, validation and test rows: by time where there is one, else at random and stratified by the label.
+"""Training, validation and test rows: by time, by whole groups, else at random and stratified by the label.
 
 By time, the order is training, validation, test; a boundary belongs to the later split (its start is inclusive,
 the end of the split before it exclusive), so rows of one moment are never on both sides.
@@ -6,8 +6,8 @@ the end of the split before it exclusive), so rows of one moment are never on bo
 
 from __future__ import annotations
 
-import datetime
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shipway.components.common.artifacts import dataset_files
 from shipway.components.common.errors import InputError
+from shipway.components.data.preparation.leaks import ON_LEAK, Leaks, leaked_keys, leaked_rows, settle_leaks
+from shipway.components.data.preparation.partition import at_random, by_group, by_time, class_codes, group_codes
 from shipway.components.data.tables import read_dataset, require_columns, write_dataset
 
 __all__ = ["SPLITS", "split_data"]
@@ -36,50 +39,73 @@ def split_data(
     validation_from: str = "",
     test_from: str = "",
     seed: int = 0,
+    group_column: str = "",
+    key_columns: Sequence[str] = (),
+    on_leak: str = "warn",
 ) -> dict[str, dict[str, Any]]:
     """Writes three Datasets; every row keeps its place in the order of the input.
 
     Args:
         dataset: The Dataset.
         outputs: Where to write ``train``, ``validation`` and ``test``.
-        label: The label's column; the random split keeps the classes' shares equal.
+        label: The label's column; the random split keeps the classes' shares equal, the split by group nearly.
         time_column: A timestamp, date or number to split by; rows without one are left out and counted.
         validation_fraction: Share of the rows, above 0 and below 1.
         test_fraction: Share of the rows, above 0 and below 1; both together below 1.
         validation_from: Start of the validation rows instead of a fraction: an ISO date or time (UTC where it
             names no zone), or a number where ``time_column`` holds numbers.
         test_from: Start of the test rows, likewise.
-        seed: Of the random split.
+        seed: Of the random split, and of the order in which groups are dealt.
+        group_column: Rows of one value (a patient, a household) stay in one split, chosen at random; rows without a
+            value are one group. Shares are as near to the fractions as whole groups allow.
+        key_columns: Together the key of a thing; keys in several splits are counted.
+        on_leak: ``warn``, or ``fail`` when a split holds rows or keys of an earlier one.
 
     Returns:
-        By split: ``rows``, ``columns``, ``digest``, ``split``, and, by time, ``from`` (its first moment).
+        By split: ``rows``, ``columns``, ``digest``, ``split``; by time ``from`` (its first moment) and of the training
+        split ``rows_without_time`` where there are any; by group ``groups`` (how many); of validation and test
+        ``leaked_rows`` (copies of rows of an earlier split) and with ``key_columns`` ``leaked_keys``.
 
     Raises:
-        InputError: When a column is missing, a split would be empty, or the training rows have one class only.
+        InputError: When a column is missing, a split would be empty, the training rows have one class only, or
+            parameters exclude each other.
+        DataRejected: When ``on_leak`` is ``fail`` and there is a leak.
     """
     _check_fractions(validation_fraction, test_fraction)
-    if (validation_from or test_from) and not time_column:
-        raise InputError("validation_from and test_from need a time_column")
+    _check_choices(label, time_column, bool(validation_from or test_from), group_column, on_leak)
     table = read_dataset(dataset)
-    require_columns([name for name in (label,) if name], table.column_names, "label")
-    require_columns([name for name in (time_column,) if name], table.column_names, "time_column")
+    for parameter, names in (
+        ("label", [label]),
+        ("time_column", [time_column]),
+        ("group_column", [group_column]),
+        ("key_columns", key_columns),
+    ):
+        require_columns(filter(None, names), table.column_names, parameter)
     extra: dict[str, dict[str, Any]] = {name: {} for name in SPLITS}
+    codes = class_codes(table[label]) if label else np.zeros(table.num_rows, dtype=np.int64)
     if time_column:
-        parts, starts, untimed = _by_time(
+        chosen, starts, untimed = by_time(
             table[time_column], time_column, validation_fraction, test_fraction, validation_from, test_from
         )
-        for name, start in zip(SPLITS, starts, strict=True):
-            extra[name] = {"from": start}
+        extra = {name: {"from": start} for name, start in zip(SPLITS, starts, strict=True)}
         if untimed:
             _LOG.warning("left out %s rows without %s", f"{untimed:,}", time_column)
             extra["train"]["rows_without_time"] = untimed
+    elif group_column:
+        groups = group_codes(table[group_column], group_column)
+        chosen = by_group(groups, codes, validation_fraction, test_fraction, seed)
+        extra = {name: {"groups": len(np.unique(groups[rows]))} for name, rows in zip(SPLITS, chosen, strict=True)}
     else:
-        codes = _codes(table[label]) if label else np.zeros(table.num_rows, dtype=np.int64)
-        parts = _at_random(codes, validation_fraction, test_fraction, seed)
-    _check_parts(parts, table, label, time_column)
+        chosen = at_random(codes, validation_fraction, test_fraction, seed)
+    parts = dict(zip(SPLITS, chosen, strict=True))
+    _check_parts(parts, table, label, time_column, group_column)
+    # Copies share their moment and their group: only a random split can part them.
+    copied = [] if time_column or group_column else table.column_names
+    leaks = _find_leaks(dataset_files(dataset), parts, copied, key_columns)
+    settle_leaks(leaks, on_leak)
     return {
-        name: write_dataset(table.take(pa.array(rows)), outputs[name], split=name, **extra[name])
-        for name, rows in zip(SPLITS, parts, strict=True)
+        name: write_dataset(table.take(pa.array(rows)), outputs[name], split=name, **extra[name], **leaks.get(name, {}))
+        for name, rows in parts.items()
     }
 
 
@@ -90,13 +116,30 @@ def _check_fractions(validation: float, test: float) -> None:
         )
 
 
-def _check_parts(parts: list[np.ndarray], table: pa.Table, label: str, time_column: str) -> None:
-    for name, rows in zip(SPLITS, parts, strict=True):
+def _check_choices(label: str, time_column: str, boundaries: bool, group_column: str, on_leak: str) -> None:
+    if boundaries and not time_column:
+        raise InputError("validation_from and test_from need a time_column")
+    if on_leak not in ON_LEAK:
+        raise InputError(f"on_leak={on_leak!r}: must be one of {', '.join(ON_LEAK)}")
+    if group_column and time_column:
+        raise InputError(
+            "time_column and group_column exclude each other, as a group can lie on both sides of a moment: "
+            "split by one of them; key_columns counts the groups that a split by time parts"
+        )
+    if group_column and group_column == label:
+        raise InputError(f"group_column is the label {label!r}: each class would be in one split only; name another")
+
+
+def _check_parts(
+    parts: dict[str, np.ndarray[Any, Any]], table: pa.Table, label: str, time_column: str, group_column: str
+) -> None:
+    for name, rows in parts.items():
         if not len(rows):
-            remedy = "change validation_from, test_from or the fractions" if time_column else "give more rows"
+            remedy = "give more groups, or larger fractions" if group_column else "give more rows"
+            remedy = "change validation_from, test_from or the fractions" if time_column else remedy
             raise InputError(f"the {name} split is empty ({table.num_rows:,} rows in all); {remedy}")
     if label:
-        classes = pc.unique(table[label].take(pa.array(parts[0])).drop_null())
+        classes = pc.unique(table[label].take(pa.array(parts["train"])).drop_null())
         if len(classes) < 2:
             only = f"the one value {classes[0].as_py()!r}" if len(classes) else "no value"
             raise InputError(
@@ -104,97 +147,11 @@ def _check_parts(parts: list[np.ndarray], table: pa.Table, label: str, time_colu
             )
 
 
-def _codes(column: pa.ChunkedArray) -> np.ndarray:
-    """Returns a number per class; missing labels are a class of their own."""
-    encoded = column.combine_chunks().dictionary_encode()
-    return np.asarray(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64)
-
-
-def _at_random(codes: np.ndarray, validation_fraction: float, test_fraction: float, seed: int) -> list[np.ndarray]:
-    generator = np.random.default_rng(seed)
-    chosen = np.zeros(len(codes), dtype=np.int8)
-    for code in np.unique(codes):
-        rows = generator.permutation(np.flatnonzero(codes == code))
-        test = round(len(rows) * test_fraction)
-        validation = round(len(rows) * (test_fraction + validation_fraction)) - test
-        chosen[rows[:test]] = 2
-        chosen[rows[test : test + validation]] = 1
-    return [np.flatnonzero(chosen == part) for part in range(len(SPLITS))]
-
-
-def _by_time(
-    column: pa.ChunkedArray,
-    name: str,
-    validation_fraction: float,
-    test_fraction: float,
-    validation_from: str,
-    test_from: str,
-) -> tuple[list[np.ndarray], list[str], int]:
-    moments, known = _moments(column, name)
-    order = np.sort(moments[known])
-    if not len(order):
-        raise InputError(f"time_column {name!r} holds no values; choose another")
-    test_start = _boundary(test_from, "test_from", column.type) if test_from else _nearest(order, 1 - test_fraction)
-    if validation_from:
-        validation_start = _boundary(validation_from, "validation_from", column.type)
-    else:
-        before = order[order < test_start]
-        share = 1 - validation_fraction * len(order) / max(len(before), 1)
-        validation_start = _nearest(before, share) if len(before) else test_start
-    if validation_start > test_start:
-        raise InputError(f"validation_from={validation_from!r} lies behind the start of the test rows; swap them")
-    parts = [
-        np.flatnonzero(known & (moments < validation_start)),
-        np.flatnonzero(known & (moments >= validation_start) & (moments < test_start)),
-        np.flatnonzero(known & (moments >= test_start)),
-    ]
-    starts = [_shown(start, column.type) for start in (order[0], validation_start, test_start)]
-    return parts, starts, int(len(known) - known.sum())
-
-
-def _nearest(order: np.ndarray, share: float) -> Any:
-    """Returns the moment that divides the sorted moments most nearly at ``share``, with rows on both sides."""
-    place = min(max(round(len(order) * share), 0), len(order) - 1)
-    moment = order[place]
-    first, behind = np.searchsorted(order, moment, "left"), np.searchsorted(order, moment, "right")
-    if behind < len(order) and (first == 0 or behind - place < place - first):
-        return order[behind]
-    return moment
-
-
-def _moments(column: pa.ChunkedArray, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the column as numbers that grow with time, and which of its rows have one."""
-    if _is_time(column.type):
-        column = column.cast(pa.timestamp("us", tz=getattr(column.type, "tz", None))).cast(pa.int64())
-    elif not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-        raise InputError(
-            f"time_column {name!r} is of the type {column.type}; cast it to TIMESTAMP or DATE in transform_data's SQL"
-        )
-    known = np.asarray(column.is_valid().to_numpy(), dtype=bool)
-    return np.asarray(column.fill_null(0).to_numpy()), known
-
-
-def _is_time(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
-
-
-def _boundary(text: str, parameter: str, kind: pa.DataType) -> Any:
-    try:
-        if not _is_time(kind):
-            return float(text)
-        moment = datetime.datetime.fromisoformat(text)
-    except ValueError as error:
-        example = "2013-11-01 or 2013-11-01T12:00:00" if _is_time(kind) else "a number"
-        raise InputError(f"{parameter}={text!r} cannot be read: {error}; write {example}") from error
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
-    return (moment - _EPOCH) // datetime.timedelta(microseconds=1)
-
-
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-
-
-def _shown(moment: Any, kind: pa.DataType) -> str:
-    if not _is_time(kind):
-        return str(moment)
-    return (_EPOCH + datetime.timedelta(microseconds=int(moment))).isoformat()
+def _find_leaks(
+    files: Sequence[Path], parts: dict[str, np.ndarray[Any, Any]], copied: Sequence[str], key_columns: Sequence[str]
+) -> Leaks:
+    rows = leaked_rows(files, copied, parts) if copied else dict.fromkeys(SPLITS[1:], 0)
+    keys = leaked_keys(files, key_columns, parts) if key_columns else {}
+    return {
+        name: {"leaked_rows": rows[name], **({"leaked_keys": keys[name]} if key_columns else {})} for name in SPLITS[1:]
+    }

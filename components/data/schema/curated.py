@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from shipway.components.common.artifacts import file_digest
 from shipway.components.common.errors import ConflictError, InputError
+from shipway.components.data.schema.protos import schema_file
 
 __all__ = ["curated_file", "resolve_schema"]
 
@@ -42,4 +43,5 @@ def _path(schema_uri: str) -> Path:
     scheme, separator, _ = schema_uri.partition("://")
     if separator and scheme != "file":
         raise InputError(f"schema_uri={schema_uri}: {scheme}:// cannot be read; give a path or a file:// URI")
-    return Path(unquote(urlsplit(schema_uri).path)) if separator else Path(schema_uri).expanduser()
+    path = Path(unquote(urlsplit(schema_uri).path)) if separator else Path(schema_uri).expanduser()
+    return schema_file(path) if path.is_dir() else path
