@@ -68,6 +68,7 @@ FAMILIES = {
         _component_family("tensorflow"),
         _component_family("pytorch"),
         _component_family("lifecycle", "shipway.serving"),
+        _component_family("features"),
         Family("serving", "shipway.serving", ("shipway.components.common", "shipway.serving")),
     )
 }

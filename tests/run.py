@@ -30,6 +30,7 @@ SUITES = {
     "contract": ("",),
     "common": ("", "data", "pytorch", "tensorflow"),
     "data": ("data", "trixie"),
+    "features": ("features",),
     "pytorch": ("pytorch",),
     "tensorflow": ("tensorflow",),
     "lifecycle": ("lifecycle",),
@@ -55,6 +56,7 @@ def may_mount() -> bool:
 NEEDS = {
     "chromium": shutil.which("chromium") is not None,
     "gpu": any(Path("/dev").glob("nvidia[0-9]*")),
+    "redis": shutil.which("redis-server") is not None,
     "tmpfs": may_mount(),
 }
 

@@ -75,6 +75,7 @@ def inside(directory: Path, script: str) -> int:
     given = {
         "HOME": "/root",
         "UV_NO_CACHE": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
         "PATH": "/opt/environment/bin:/usr/local/bin:/usr/bin:/bin",
         "PYTHONPATH": str(ROOT / "build/tree"),
         "SHIPWAY_PYTHON_DATA": PYTHON,

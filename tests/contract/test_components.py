@@ -40,7 +40,7 @@ def test_a_component_runs_in_its_familys_image_and_installs_nothing(name: str, t
 
 
 def test_the_public_names_are_exactly_the_components():
-    for family in ("data", "lifecycle", "pytorch", "tensorflow"):
+    for family in ("data", "features", "lifecycle", "pytorch", "tensorflow"):
         module = __import__(f"shipway.components.{family}.components", fromlist=["components"])
         defined = [name for name, value in vars(module).items() if hasattr(value, "component_spec")]
         assert sorted(defined) == sorted(name for name in components.__all__ if components._FAMILY_OF[name] == family)

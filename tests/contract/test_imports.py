@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FAMILIES = ("data", "lifecycle", "pytorch", "tensorflow")
+FAMILIES = ("data", "features", "lifecycle", "pytorch", "tensorflow")
 PACKAGES = ("components", "examples", "pipelines", "serving")
 
 # What a room may import of the project, besides itself.
 ALLOWED = {
     "components.common": (),
     "components.data": ("components.common",),
+    "components.features": ("components.common",),
     "components.tensorflow": ("components.common",),
     "components.pytorch": ("components.common",),
     "components.lifecycle": ("components.common", "serving"),
