@@ -155,6 +155,13 @@ def serve(model: Path, name: str | None, host: str, port: int) -> None:
     _execute(FAMILIES["serving"], ["-m", "shipway.serving.server", *where, *named])
 
 
+@cli.command("data", add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def data_command(arguments: Sequence[str]) -> None:
+    """Describes and checks files outside any pipeline: stats, schema, validate, report, checks."""
+    _execute(FAMILIES["data"], ["-m", "shipway.components.data.command_line", *arguments])
+
+
 @cli.group("endpoints", invoke_without_command=True)
 @click.pass_context
 def endpoints_group(context: click.Context) -> None:
