@@ -15,13 +15,18 @@ IMBALANCE = ("none", "weights", "smote", "undersample")
 SAMPLE_WEIGHT = "sample_weight"
 
 _NEIGHBOURS = 5
+_MOST_SMOTE_ROWS = 100_000
+_MOST_SMOTE_BYTES = 4 << 30
+# Measured with imbalanced-learn 0.14: it holds every synthetic row's strings one-hot, several times over.
+_BYTES_PER_ROW_AND_STRING = 60
+_BYTES_PER_PAIR_OF_STRINGS = 16
 
 
 def balance(tables: Tables, label: str, imbalance: str, seed: int, notes: Notes) -> Tables:
     """Returns the splits with the training split balanced in the way that ``imbalance`` names.
 
     Raises:
-        InputError: When SMOTE cannot work: values are missing, or a class has one row.
+        InputError: When SMOTE cannot work: values are missing, a class has one row, or the table is too large.
     """
     if imbalance == "none":
         notes.add("The classes are left as they are.")
@@ -63,12 +68,42 @@ def _oversampled(train: pa.Table, label: str, codes: np.ndarray, smallest: int, 
     if smallest < 2:
         raise InputError("imbalance=smote needs two rows of each class to draw between; choose imbalance=weights")
     numeric = [not _is_category(column.type) for column in features.columns]
+    _check_size(features, numeric, np.bincount(codes))
     rows, classes = _smote(features, numeric, codes, min(_NEIGHBOURS, smallest - 1), seed)
     synthetic = slice(train.num_rows, None)
     columns = [_typed(values[synthetic], column.type) for values, column in zip(rows, features.columns, strict=True)]
     names = pc.unique(train[label].combine_chunks())
     columns.insert(train.column_names.index(label), names.take(pa.array(classes[synthetic])))
     return pa.concat_tables([train, pa.Table.from_arrays(columns, schema=train.schema)])
+
+
+def _check_size(features: pa.Table, numeric: list[bool], counts: np.ndarray) -> None:
+    smaller = counts[counts < counts.max()]
+    rows = int(smaller.max(initial=0))
+    if rows > _MOST_SMOTE_ROWS:
+        raise InputError(
+            f"imbalance=smote compares all rows of a class with each other, and one has {rows:,} rows "
+            f"(at most {_MOST_SMOTE_ROWS:,}); choose imbalance=weights or undersample"
+        )
+    words = {
+        name: len(pc.unique(features[name]))
+        for name, number in zip(features.column_names, numeric, strict=True)
+        if not number
+    }
+    if not words or not rows:
+        return
+    synthetic = int(counts.max() - smaller.min())
+    if any(numeric):
+        needed = synthetic * sum(words.values()) * _BYTES_PER_ROW_AND_STRING
+    else:
+        needed = rows**2 * _BYTES_PER_PAIR_OF_STRINGS
+    if needed > _MOST_SMOTE_BYTES:
+        most = max(words, key=lambda name: words[name])
+        raise InputError(
+            f"imbalance=smote would take about {needed / 1e9:,.0f} GB of memory for {features.num_rows:,} rows and "
+            f"{sum(words.values()):,} different strings ({words[most]:,} of them in {most!r}); choose "
+            "imbalance=weights or undersample, or exclude the columns of many strings"
+        )
 
 
 def _smote(

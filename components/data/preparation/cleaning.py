@@ -113,7 +113,7 @@ def of_known_classes(table: pa.Table, label: str, classes: pa.Array, split: str,
         )
     if not kept.num_rows:
         raise InputError(f"no class of the {split} split occurs in the training split; split differently")
-    if column.type != classes.type:
+    if kept[label].type != classes.type:
         kept = kept.set_column(kept.column_names.index(label), label, kept[label].cast(classes.type))
     return kept
 

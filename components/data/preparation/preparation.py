@@ -110,40 +110,21 @@ def prepare_data(
     for sentence in settle_leaks(leaks, on_leak) or ["No row of a split is in an earlier one."]:
         notes.add(escaped(sentence))
 
-    tables = {name: labelled(table, label, name, notes) for name, table in tables.items()}
-    check_classes(tables["train"], label)
-    tables = drop_unseen_classes(tables, label, notes)
-    times = [time_column] if time_column else []
-    tables = select_features(tables, label, [*exclude_columns, *key_columns, *times], notes)
-    if imbalance == "weights" and SAMPLE_WEIGHT in tables["train"].column_names:
-        raise InputError(f"there is a column {SAMPLE_WEIGHT!r} already; exclude it, or choose imbalance=none to use it")
-    raw = tables["train"].schema
-    tables, bounds = treat_outliers(tables, label, outliers, outlier_bounds, notes)
-    tables, fills, indicators = treat_missing(
-        tables, label, missing_values, notes, imputation=imputation or {}, missing_indicators=missing_indicators
+    tables, preparation = _learn(
+        tables,
+        notes,
+        label=label,
+        excluded=[*exclude_columns, *key_columns, *([time_column] if time_column else [])],
+        imbalance=imbalance,
+        missing_values=missing_values,
+        seed=seed,
+        imputation=imputation or {},
+        missing_indicators=missing_indicators,
+        outliers=outliers,
+        outlier_bounds=outlier_bounds,
+        encoding=encoding,
     )
-    check_classes(tables["train"], label)
-    tables = drop_unseen_classes(tables, label, notes)
-    classes = sorted(pc.unique(tables["train"][label]).to_pylist())
-    tables = balance(tables, label, imbalance, seed, notes)
-    tables, learned = encode(tables, label, encoding, seed, notes)
-
     if encoders:
-        preparation = Preparation(
-            label=label,
-            label_type=str(raw.field(label).type),
-            classes=tuple(classes),
-            features={field.name: str(field.type) for field in raw if field.name != label},
-            outliers=outliers,
-            outlier_bounds=outlier_bounds,
-            bounds=bounds,
-            missing_values=missing_values,
-            fills=fills,
-            indicators=indicators,
-            encoders=learned,
-            weighted=imbalance == "weights",
-            seed=seed,
-        )
         write_preparation(preparation, encoders)
     features = len(set(tables["train"].column_names) - {label, SAMPLE_WEIGHT})
     written = {
@@ -153,6 +134,55 @@ def prepare_data(
     Path(summary).write_text(notes.markdown(tables, label), encoding="utf-8")
     _LOG.info("%d features; %s", features, ", ".join(f"{n}: {t.num_rows:,} rows" for n, t in tables.items()))
     return written
+
+
+def _learn(
+    tables: Tables,
+    notes: Notes,
+    *,
+    label: str,
+    excluded: Sequence[str],
+    imbalance: str,
+    missing_values: str,
+    seed: int,
+    imputation: Mapping[str, str],
+    missing_indicators: bool,
+    outliers: str,
+    outlier_bounds: str,
+    encoding: str,
+) -> tuple[Tables, Preparation]:
+    """Returns the prepared splits and what was learned on the training split."""
+    tables = {name: labelled(table, label, name, notes) for name, table in tables.items()}
+    check_classes(tables["train"], label)
+    tables = drop_unseen_classes(tables, label, notes)
+    tables = select_features(tables, label, excluded, notes)
+    if imbalance == "weights" and SAMPLE_WEIGHT in tables["train"].column_names:
+        raise InputError(f"there is a column {SAMPLE_WEIGHT!r} already; exclude it, or choose imbalance=none to use it")
+    raw = tables["train"].schema
+    tables, bounds = treat_outliers(tables, label, outliers, outlier_bounds, notes)
+    tables, fills, indicators = treat_missing(
+        tables, label, missing_values, notes, imputation=imputation, missing_indicators=missing_indicators
+    )
+    check_classes(tables["train"], label)
+    tables = drop_unseen_classes(tables, label, notes)
+    classes = sorted(pc.unique(tables["train"][label]).to_pylist())
+    tables = balance(tables, label, imbalance, seed, notes)
+    tables, encoders = encode(tables, label, encoding, seed, notes)
+    return tables, Preparation(
+        label=label,
+        label_type=str(raw.field(label).type),
+        classes=tuple(classes),
+        features={field.name: str(field.type) for field in raw if field.name != label},
+        outliers=outliers,
+        outlier_bounds=outlier_bounds,
+        bounds=bounds,
+        missing_values=missing_values,
+        fills=fills,
+        indicators=indicators,
+        encoders=encoders,
+        weighted=imbalance == "weights",
+        seed=seed,
+    )
 
 
 def _check_choices(imbalance: str, missing_values: str, outliers: str, encoding: str, on_leak: str) -> None:
