@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 
 __all__ = ["axis_ticks", "duration", "element", "finite", "interval", "join", "number", "percent", "slug"]
 
+_VOID = ("br", "hr", "img", "input")
 _NONE = "\N{EN DASH}"
 
 
@@ -30,8 +31,9 @@ def element(tag: str, *children: object, **attributes: object) -> Markup:
         if value is not True:
             parts.append(f'="{escape(_attribute(value))}"')
     parts.append(">")
-    parts.extend(str(escape(child)) for child in children if child is not None)
-    parts.append(f"</{tag}>")
+    if tag not in _VOID:
+        parts.extend(str(escape(child)) for child in children if child is not None)
+        parts.append(f"</{tag}>")
     return Markup("".join(parts))  # noqa: S704  every part was escaped above
 
 

@@ -12,6 +12,9 @@ from shipway.components.common import reports
 from shipway.components.common.reports import (
     bar_chart,
     compare_training,
+    compared_bars,
+    compared_shares,
+    comparison_legend,
     confusion_matrix,
     duration,
     element,
@@ -45,6 +48,9 @@ EVERYTHING = {
     "training": training_curves(HISTORY),
     "bars": bar_chart([(HOSTILE, 3)], title=HOSTILE, total=5),
     "histogram": histogram([{"low": 0, "high": 1, "count": 3}], title=HOSTILE),
+    "shares": compared_shares([(0.25, 0.75), None, (0.5, 0.5)], title=HOSTILE, tips=[HOSTILE, "b"]),
+    "compared bars": compared_bars([(HOSTILE, (0.25, None))], (HOSTILE, "b"), of=HOSTILE),
+    "legend": comparison_legend([HOSTILE, "b"]),
     "confusion": confusion_matrix([HOSTILE, "b"], [[1, 2], [3, 4]], title=HOSTILE),
     "table": table([HOSTILE], [[HOSTILE]], caption=HOSTILE),
 }
@@ -66,7 +72,7 @@ def test_markup_is_well_formed_and_escaped(name):
     assert "<script" not in EVERYTHING[name]
 
 
-@pytest.mark.parametrize("name", ["line", "roc", "intervals", "histogram"])
+@pytest.mark.parametrize("name", ["line", "roc", "intervals", "histogram", "shares"])
 def test_pictures_have_names_for_those_who_cannot_see_them(name):
     pictures = [svg for svg in parsed(EVERYTHING[name]).iter("svg") if svg.get("aria-hidden") is None]
     assert pictures
@@ -223,6 +229,21 @@ def test_ticks_are_even_and_reach_around(low, high):
     assert ticks[0] <= low
     assert ticks[-1] >= high
     assert 2 <= len(ticks) <= 8
+
+
+def test_compared_sets_share_one_scale_and_keep_their_colours():
+    first, third = parsed(compared_shares([(0.25, 0.75), None, (0.5, 0.5)], title="t")).iter("path")
+    assert (first.get("d"), first.get("class")) == ("M0 120V80h1V0h1V120", "area s0")
+    assert (third.get("d"), third.get("class")) == ("M0 120V40h1V40h1V120", "step s2")
+    bars = list(parsed(compared_shares([(0.5, 1.0), (1.0, 0.0)], title="t", apart=True)).iter("path"))
+    assert [bar.get("d").count("M") for bar in bars] == [2, 2]
+    assert bars[0].get("d").startswith("M0.14 120V60h0.36V120M1.14 120V0")
+
+
+def test_compared_bars_are_as_long_as_their_shares():
+    table = compared_bars([("a", (0.4, 0.1)), ("b", (None, 0.2))], ("now", "before"), of="value")
+    assert [bar.get("style") for bar in parsed(table).iter("i")] == ["width:100.0%", "width:25.0%", "width:50.0%"]
+    assert [cell.text for cell in classed(table, "number")] == ["now", "before", "40 %", "10 %", NONE, "20 %"]
 
 
 def test_all_public_names_are_there():
