@@ -82,7 +82,7 @@ class _Later:
 class _NotLoaded:
     """The base of classes whose real base is not loaded; they cannot be made."""
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+    def __new__(cls, *_: Any, **__: Any) -> Any:
         raise RuntimeError(f"{cls.__name__} needs a package that is not loaded; it belongs in whole_tfdv()")
 
 
@@ -99,7 +99,7 @@ class _StandIns(MetaPathFinder, Loader):
     def __init__(self, packages: Sequence[str]) -> None:
         self.packages = packages
 
-    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, _path: Any = None, _target: Any = None) -> ModuleSpec | None:
         return ModuleSpec(fullname, self, is_package=True) if fullname.split(".")[0] in self.packages else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:

@@ -49,7 +49,7 @@ def infer_schema(
         statistics: What ``generate_statistics`` wrote.
         schema: Where to write.
         schema_uri: Path or ``file://`` URI of a curated schema (protobuf text), or of a directory with a
-            ``schema.pbtxt``, which is taken as it is. What it says in vain is logged as a warning.
+            ``schema.pbtxt``, which is taken as it is.
         schema_digest: What ``resolve_schema`` returned for it; empty does not ask.
         label: A column that the schema must have.
         max_unseen_fraction: Share of the values of a string column, from 0 to below 1, that later data may have
@@ -63,8 +63,9 @@ def infer_schema(
         ``features`` (how many), ``curated`` and ``digest``.
 
     Raises:
-        InputError: When the curated schema is missing or broken, the label is not in the schema, the statistics are
-            of no rows, or no column of numbers is called as ``range_columns`` say.
+        InputError: When the curated schema is missing or broken or asks for what no data is held against, the label
+            is not in the schema, the statistics are of no rows, or no column of numbers is called as
+            ``range_columns`` say.
         ConflictError: When the curated schema is not the one that ``schema_digest`` was resolved from.
     """
     if schema_uri:
@@ -87,7 +88,9 @@ def infer_schema(
 def inferred_schema(
     statistics: statistics_pb2.DatasetFeatureStatisticsList, max_unseen_fraction: float
 ) -> schema_pb2.Schema:
-    """Returns the schema that TFDV infers, whose string columns may have a share of unknown values.
+    """Returns the schema that TFDV infers, with two changes against false alarms.
+
+    Columns of known strings may have a share of others, and whole numbers that all are 0, or all 1, are no booleans.
 
     Raises:
         InputError: When the statistics are of no rows, or ``max_unseen_fraction`` is out of its range.
@@ -97,9 +100,12 @@ def inferred_schema(
     if not statistics.datasets[0].num_examples:
         raise InputError("the statistics are of no rows, which say nothing of later data; give those of more data")
     proto: schema_pb2.Schema = tfdv.infer_schema(statistics, infer_feature_shape=False)
+    constant = {f.path.step[0] for f in statistics.datasets[0].features if f.num_stats.min == f.num_stats.max}
     for feature in proto.feature:
         if feature.WhichOneof("domain_info") == "domain":
             feature.distribution_constraints.min_domain_mass = 1 - max_unseen_fraction
+        elif feature.type == schema_pb2.INT and feature.name in constant:
+            feature.ClearField("bool_domain")
     return proto
 
 
@@ -146,8 +152,10 @@ def _curated(schema_uri: str, schema_digest: str) -> schema_pb2.Schema:
         proto = parse_schema(file.read_text(encoding="utf-8"), f"schema_uri {file}")
     except UnicodeDecodeError as error:
         raise InputError(f"schema_uri {file} cannot be read: {error}; give a schema in protobuf text") from error
-    for line in lint_schema(proto):
-        _LOG.warning("%s: %s", file, line)
+    vain = lint_schema(proto)
+    if vain:
+        lines = "".join(f"\n  {line}" for line in vain)
+        raise InputError(f"schema_uri {file} asks for what no data would be held against:{lines}")
     return proto
 
 

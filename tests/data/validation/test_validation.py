@@ -1,10 +1,9 @@
-"""Statistics, schema and validation with the real TFDV."""
+"""The gate with the real TFDV: every check in one go, what is written, and what goes on."""
 
 from __future__ import annotations
 
-import datetime
 import json
-import math
+import os
 
 import numpy as np
 import pyarrow as pa
@@ -13,39 +12,13 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
-from shipway.components.common.errors import ConflictError, DataRejected, InputError
-from shipway.components.data.schema.curated import resolve_schema
+from shipway.components.common.errors import DataRejected, InputError
 from shipway.components.data.schema.inference import infer_schema
-from shipway.components.data.schema.protos import read_schema, read_statistics
-from shipway.components.data.statistics import generation as statistics_module
+from shipway.components.data.schema.protos import read_schema
 from shipway.components.data.statistics.generation import generate_statistics
 from shipway.components.data.tables import read_dataset
-from shipway.components.data.tfdv import tensorflow_data_validation as tfdv
+from shipway.components.data.validation.catalogue import CATALOGUE
 from shipway.components.data.validation.validation import validate_data
-
-COLUMNS = {
-    "count": pa.array([*range(98), None, 0]),
-    "share": pa.array([math.inf if i == 5 else i / 4 for i in range(100)]),
-    "flag": pa.array([i % 2 == 0 for i in range(100)]),
-    "seen": pa.array([datetime.datetime(2020, 1, 1) + datetime.timedelta(days=i) for i in range(100)]),
-    "day": pa.array([datetime.date(2020, 1, 1)] * 100),
-    "kind": pa.array(["a"] * 60 + ["b"] * 30 + [None] * 10),
-    "coded": pa.array(["x", "y"] * 50).dictionary_encode(),
-    "none": pa.array([None] * 100, pa.string()),
-}
-
-
-@pytest.fixture
-def described(dataset, tmp_path):
-    """Writes columns as a Dataset, describes it, and returns the path of the statistics and the summary by column."""
-
-    def run(columns, name="statistics"):
-        path = tmp_path / name
-        generate_statistics(dataset(columns, f"{name}-data"), path)
-        summary = json.loads((path / "summary.json").read_text())
-        return path, {column["name"]: column for column in summary["columns"]}, summary
-
-    return run
 
 
 @pytest.fixture
@@ -53,7 +26,7 @@ def judged(described, tmp_path):
     """Validates columns against the schema of others; returns the anomalies as written, and what was raised."""
 
     def run(columns, learned, on_anomaly="fail", edit=None, **parameters):
-        infer_schema(described(learned, "learned")[0], tmp_path / "schema", **parameters)
+        infer_schema(described(learned, "learned"), tmp_path / "schema", **parameters)
         if edit:
             schema = read_schema(tmp_path / "schema")
             edit(schema)
@@ -61,119 +34,17 @@ def judged(described, tmp_path):
         raised = None
         try:
             validate_data(
-                described(columns)[0], tmp_path / "schema", tmp_path / "anomalies", tmp_path / "page.html", on_anomaly
+                described(columns), tmp_path / "schema", tmp_path / "anomalies", tmp_path / "page.html", on_anomaly
             )
         except DataRejected as error:
             raised = str(error)
-        return json.loads((tmp_path / "anomalies" / "anomalies.json").read_text())["anomalies"], raised
+        return told(tmp_path)["anomalies"], raised
 
     return run
 
 
-def test_summary(described):
-    path, columns, summary = described(COLUMNS)
-    assert summary["rows"] == 100
-    assert {name: column["type"] for name, column in columns.items()} == {
-        "count": "INT", "share": "FLOAT", "flag": "INT", "seen": "INT", "day": "INT",
-        "kind": "STRING", "coded": "STRING", "none": "STRING",
-    }  # fmt: skip
-    count = columns["count"]
-    assert (count["missing"], count["missing_fraction"], count["zeros"]) == (1, 0.01, 2)
-    assert (count["min"], count["max"], count["median"]) == (0, 97, 48)
-    assert count["mean"] == pytest.approx(sum(range(98)) / 99)
-    assert sum(bucket["count"] for bucket in count["histogram"]) == pytest.approx(99, abs=2)
-    assert (count["unique"], count["top_values"]) == (None, None)
-    assert columns["share"]["max"] is None
-    assert columns["flag"]["mean"] == 0.5
-    assert columns["seen"]["min"] == columns["day"]["max"] == 1577836800
-    assert columns["kind"]["top_values"] == [{"value": "a", "count": 60}, {"value": "b", "count": 30}]
-    assert (columns["kind"]["unique"], columns["kind"]["missing"], columns["kind"]["mean"]) == (2, 10, None)
-    assert (columns["none"]["missing"], columns["none"]["top_values"]) == (100, [])
-    assert {feature.path.step[0] for feature in read_statistics(path).datasets[0].features} == set(COLUMNS)
-
-
-def test_statistics_equal_those_of_tfdv(described):
-    generator = np.random.default_rng(0)
-    words = [f"w{i}" for i in generator.zipf(1.3, 70_000) % 5000]
-    columns = {"x": generator.normal(size=70_000), "n": generator.integers(0, 50, 70_000), "word": words}
-    path, _, _ = described(columns)
-    reference = tfdv.generate_statistics_from_dataframe(pa.table(columns).to_pandas())
-    mine, theirs = (
-        {feature.path.step[0]: feature for feature in proto.datasets[0].features}
-        for proto in (read_statistics(path), reference)
-    )
-    for name in ("x", "n"):
-        for field in ("mean", "std_dev", "min", "max", "median", "num_zeros"):
-            assert getattr(mine[name].num_stats, field) == pytest.approx(
-                getattr(theirs[name].num_stats, field), rel=0.02
-            )
-    counts = {top.value: top.frequency for top in mine["word"].string_stats.top_values}
-    assert counts == {word: words.count(word) for word in counts}
-    assert mine["word"].string_stats.unique == len(set(words))
-    assert mine["word"].string_stats.avg_length == pytest.approx(theirs["word"].string_stats.avg_length)
-
-
-def test_many_distinct_strings_are_estimated(described, monkeypatch):
-    monkeypatch.setattr(statistics_module, "EXACT_DISTINCT", 100)
-    _, columns, _ = described({"id": [f"id{i}" for i in range(5000)]})
-    assert columns["id"]["unique"] == pytest.approx(5000, rel=0.05)
-
-
-def test_statistics_repeat(described):
-    first, again = (described(COLUMNS, name)[0] for name in ("a", "b"))
-    assert [file.read_bytes() for file in sorted(first.iterdir())] == [
-        file.read_bytes() for file in sorted(again.iterdir())
-    ]
-
-
-def test_statistics_need_a_dataset(tmp_path):
-    with pytest.raises(InputError, match="no Dataset"):
-        generate_statistics(tmp_path, tmp_path / "out")
-    (tmp_path / "part-0.parquet").write_text("no")
-    with pytest.raises(InputError, match="no readable Parquet file"):
-        generate_statistics(tmp_path, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_inferred_schema(described, tmp_path):
-    metadata = infer_schema(described(COLUMNS)[0], tmp_path / "schema", label="kind", max_unseen_fraction=0.05)
-    assert (metadata["features"], metadata["curated"]) == (len(COLUMNS), False)
-    features = {feature.name: feature for feature in read_schema(tmp_path / "schema").feature}
-    assert features["kind"].distribution_constraints.min_domain_mass == 0.95
-    assert not features["count"].HasField("distribution_constraints")
-    assert features["flag"].presence.min_fraction == 1
-
-
-def test_curated_schema_is_taken_as_it_is(described, tmp_path):
-    statistics = described(COLUMNS)[0]
-    curated = tmp_path / "my schema.pbtxt"
-    curated.write_text('feature { name: "count" type: INT presence { min_count: 7 } } # by hand\n')
-    for uri in (str(curated), curated.as_uri()):
-        metadata = infer_schema(statistics, tmp_path / "schema", schema_uri=uri, label="count")
-        assert metadata["curated"] is True
-        assert read_schema(tmp_path / "schema").feature[0].presence.min_count == 7
-
-
-@pytest.mark.parametrize(
-    ("text", "parameters", "message"),
-    [
-        ("feature { nam: 1 }", {}, "is no schema .*1:11"),
-        ("", {}, "without features"),
-        (b"\xff\xfe", {}, "cannot be read"),
-        (None, {"schema_uri": "gs://bucket/schema.pbtxt"}, "gs:// cannot be read"),
-        (None, {"schema_uri": "/no/schema.pbtxt"}, "No such file"),
-        (None, {"label": "kin"}, "no feature 'kin'; did you mean 'kind'"),
-        ('feature { name: "count" }', {"label": "kind"}, "no feature 'kind'"),
-        (None, {"max_unseen_fraction": 1.0}, "max_unseen_fraction=1.0"),
-    ],
-)
-def test_wrong_schema(described, tmp_path, text, parameters, message):
-    if text is not None:
-        (tmp_path / "s.pbtxt").write_bytes(text if isinstance(text, bytes) else text.encode())
-        parameters = {"schema_uri": str(tmp_path / "s.pbtxt"), **parameters}
-    with pytest.raises(InputError, match=message):
-        infer_schema(described(COLUMNS)[0], tmp_path / "schema", **parameters)
-    assert not (tmp_path / "schema").exists()
+def told(tmp_path):
+    return json.loads((tmp_path / "anomalies" / "anomalies.json").read_text())
 
 
 GOOD = {"n": list(range(1000)), "x": [i / 3 for i in range(1000)], "kind": ["a", "b"] * 500}
@@ -183,8 +54,7 @@ def test_same_data_passes(judged, tmp_path):
     assert judged(GOOD, GOOD) == ([], None)
     page = (tmp_path / "page.html").read_text()
     assert page == (tmp_path / "anomalies" / "report.html").read_text()
-    assert "None: the data looks as its schema says." in page
-    assert "1,000 rows, 3 columns, 0 anomalies" in page
+    assert "None: the data looks as its schema" in page
 
 
 @pytest.mark.parametrize(
@@ -201,13 +71,14 @@ def test_same_data_passes(judged, tmp_path):
 def test_departures_are_rejected_after_they_are_written(judged, tmp_path, change, feature, kind):
     columns = {name: values for name, values in {**GOOD, **change}.items() if values is not None}
     found, raised = judged(columns, GOOD)
-    assert (feature, kind) in [(anomaly["feature"], anomaly["kind"]) for anomaly in found]
+    assert (feature, kind) in [(anomaly["feature"], anomaly["measure"]) for anomaly in found]
     assert f"\n  {feature}: {found[0]['short']}" in raised
     assert "on_anomaly=warn" in raised
     proto = text_format.Parse((tmp_path / "anomalies" / "anomalies.pbtxt").read_text(), anomalies_pb2.Anomalies())
     assert feature in proto.anomaly_info
     page = (tmp_path / "page.html").read_text()
     assert found[0]["short"] in page
+    assert told(tmp_path)["rejected"] is True
     assert "<c>" not in page
 
 
@@ -236,7 +107,7 @@ def test_curated_range_is_checked(judged):
         next(f for f in schema.feature if f.name == "n").int_domain.CopyFrom(schema_pb2.IntDomain(min=0, max=998))
 
     found, raised = judged(GOOD, GOOD, edit=limit)
-    assert [(anomaly["feature"], anomaly["kind"]) for anomaly in found] == [("n", "INT_TYPE_BIG_INT")]
+    assert [(anomaly["feature"], anomaly["measure"]) for anomaly in found] == [("n", "INT_TYPE_BIG_INT")]
     assert raised is not None
 
 
@@ -244,20 +115,35 @@ def test_curated_range_is_checked(judged):
 def test_no_rows_is_an_anomaly(judged, on_anomaly):
     empty = pa.table(GOOD).slice(0, 0)
     found, raised = judged(empty, GOOD, on_anomaly=on_anomaly)
-    assert ("(dataset)", "No rows") in [(anomaly["feature"], anomaly["short"]) for anomaly in found]
+    assert ("", "No rows") in [(anomaly["feature"], anomaly["short"]) for anomaly in found]
     assert (raised is not None) == (on_anomaly == "fail")
 
 
+WRONG = [
+    ({"on_anomaly": "quarantine"}, "give dataset and clean"),
+    ({"min_clean_fraction": 1.1}, "min_clean_fraction=1.1: must lie from 0 to 1"),
+    ({"checks": {"drif": "off"}}, "no check 'drif'"),
+    ({"label": "kin"}, "label: there is no column 'kin'; did you mean 'kind'"),
+    ({"time_column": "when"}, "time_column: there is no column 'when'"),
+    ({"key_columns": ["n", "k"]}, "key_columns: there is no column 'k'"),
+    ({"environment": "SERVIN"}, "no environment 'SERVIN'"),
+    ({"previous_statistics": "/no"}, "/no/summary.json does not exist"),
+]
+
+
 def test_wrong_inputs(described, tmp_path):
-    statistics = described(GOOD)[0]
+    statistics = described(GOOD)
     infer_schema(statistics, tmp_path / "schema")
     out = (tmp_path / "anomalies", tmp_path / "page.html")
-    with pytest.raises(InputError, match="on_anomaly='stop': must be one of fail, warn"):
+    with pytest.raises(InputError, match="on_anomaly='stop': must be one of fail, warn, quarantine"):
         validate_data(statistics, tmp_path / "schema", *out, "stop")
-    with pytest.raises(InputError, match="holds no statistics"):
+    with pytest.raises(InputError, match=r"summary.json does not exist"):
         validate_data(tmp_path / "schema", tmp_path / "schema", *out)
     with pytest.raises(InputError, match="holds no schema"):
         validate_data(statistics, statistics, *out)
+    for wrong, message in WRONG:
+        with pytest.raises(InputError, match=message):
+            validate_data(statistics, tmp_path / "schema", *out, **wrong)
     (statistics / "statistics.pb").write_bytes(b"")
     with pytest.raises(InputError, match="holds no statistics"):
         validate_data(statistics, tmp_path / "schema", *out)
@@ -270,20 +156,136 @@ def test_penguins_pass_their_own_schema(penguins, tmp_path):
     generate_statistics(penguins, tmp_path / "s")
     infer_schema(tmp_path / "s", tmp_path / "schema", label="species")
     metadata = validate_data(tmp_path / "s", tmp_path / "schema", tmp_path / "a", tmp_path / "page.html")
-    assert metadata == {"rows": 300, "anomalies": 0}
+    assert metadata == {"rows": 300, "anomalies": 0, "warnings": 0, "quarantined": 0}
 
 
-def test_a_curated_schema_is_known_by_what_it_holds(penguins, tmp_path):
-    generate_statistics(penguins, tmp_path / "s")
-    infer_schema(tmp_path / "s", tmp_path / "inferred", label="species")
-    curated = tmp_path / "curated.pbtxt"
-    curated.write_bytes((tmp_path / "inferred" / "schema.pbtxt").read_bytes())
-    digest = resolve_schema(str(curated))
-    infer_schema(tmp_path / "s", tmp_path / "schema", schema_uri=str(curated), schema_digest=digest)
-    with curated.open("a") as file:
-        file.write("# a note\n")
-    assert resolve_schema(curated.as_uri()) != digest
-    with pytest.raises(ConflictError, match="changed while the pipeline ran"):
-        infer_schema(tmp_path / "s", tmp_path / "late", schema_uri=str(curated), schema_digest=digest)
-    assert not (tmp_path / "late").exists()
-    assert resolve_schema("") == ""
+@pytest.fixture
+def gated(described, tmp_path):
+    """Validates columns and their rows against the schema of ``GOOD``; returns what validate_data returns."""
+
+    def run(columns, edit=None, previous=None, **parameters):
+        infer_schema(described(GOOD, "learned"), tmp_path / "schema")
+        if edit:
+            schema = read_schema(tmp_path / "schema")
+            edit(schema)
+            (tmp_path / "schema" / "schema.pbtxt").write_text(text_format.MessageToString(schema))
+        if previous:
+            parameters["previous_statistics"] = described(previous, "previous")
+        return validate_data(
+            described(columns),
+            tmp_path / "schema",
+            tmp_path / "anomalies",
+            tmp_path / "page.html",
+            dataset=tmp_path / "statistics-data",
+            clean=tmp_path / "clean",
+            summary=tmp_path / "summary.md",
+            **parameters,
+        )
+
+    return run
+
+
+def test_clean_data_goes_on_unchanged(gated, tmp_path):
+    counted = gated(GOOD, on_anomaly="quarantine")
+    assert (counted["anomalies"], counted["quarantined"], counted["clean_rows"]) == (0, 0, 1000)
+    assert counted["clean_digest"].startswith("sha256:")
+    name = "part-00000.parquet"
+    assert os.path.samefile(tmp_path / "clean" / name, tmp_path / "statistics-data" / name)
+    assert "passed" in (tmp_path / "summary.md").read_text()
+    assert not (tmp_path / "anomalies" / "quarantine").exists()
+
+
+def test_every_check_is_accounted_for(gated, tmp_path):
+    gated(GOOD, checks={"duplicate_rows": "off"})
+    checks = {check["name"]: check for check in told(tmp_path)["checks"]}
+    assert sorted(checks) == sorted(spec.name for spec in CATALOGUE)
+    assert checks["duplicate_rows"]["not_run"] == "off"
+    assert checks["drift"]["not_run"] == "needs the statistics of earlier data (previous_statistics)"
+    assert checks["schema"]["not_run"] == ""
+    assert checks["schema"]["seconds"] > 0
+
+
+FEW_BAD = {**GOOD, "kind": ["a", "b"] * 475 + ["c"] * 50}
+
+
+def test_rows_are_set_aside(gated, tmp_path):
+    counted = gated(FEW_BAD, on_anomaly="quarantine")
+    assert (counted["quarantined"], counted["clean_rows"]) == (50, 950)
+    assert read_dataset(tmp_path / "clean").column("n").to_pylist() == list(range(950))
+    lines = pq.read_table(tmp_path / "anomalies" / "quarantine" / "part-00000.parquet").to_pylist()
+    assert [line["quarantine_row"] for line in lines] == list(range(950, 1000))
+    assert {(line["quarantine_rule"], line["quarantine_column"], line["quarantine_value"]) for line in lines} == {
+        ("schema", "kind", "c")
+    }
+    written = told(tmp_path)
+    assert written["quarantine"] == {"rows": 50, "by_rule": {"schema": 50}}
+    assert (written["rejected"], written["anomalies"][0]["rows"]) == (False, 50)
+    assert "row_numbers" not in written["anomalies"][0]
+
+
+@pytest.mark.parametrize(
+    ("columns", "parameters", "reason"),
+    [
+        (FEW_BAD, {"min_clean_fraction": 0.96}, "950 of 1,000 rows would be left, fewer than min_clean_fraction=0.96"),
+        ({**GOOD, "kind": ["c"] * 1000}, {"min_clean_fraction": 0.0}, "0 of 1,000 rows would be left"),
+        ({**FEW_BAD, "new": [1] * 1000}, {}, "1 anomaly that setting rows aside does not mend"),
+    ],
+)
+def test_too_little_is_left(gated, tmp_path, columns, parameters, reason):
+    with pytest.raises(DataRejected, match=reason):
+        gated(columns, on_anomaly="quarantine", **parameters)
+    assert not (tmp_path / "clean").exists()
+    assert sorted(path.name for path in (tmp_path / "anomalies").iterdir()) == [
+        "anomalies.json", "anomalies.pbtxt", "quarantine", "report.html",
+    ]  # fmt: skip
+    assert reason in told(tmp_path)["reason"]
+
+
+def test_rejected_data_does_not_go_on(gated, tmp_path):
+    with pytest.raises(DataRejected, match="1 anomaly of severity fail"):
+        gated(FEW_BAD)
+    assert not (tmp_path / "clean").exists()
+    assert told(tmp_path)["quarantine"] is None
+
+
+def test_warnings_stop_nothing(gated, tmp_path, caplog):
+    counted = gated(FEW_BAD, checks={"schema": "warn"})
+    assert (counted["anomalies"], counted["warnings"], counted["clean_rows"]) == (0, 1, 1000)
+    assert "kind: Unexpected string values" in caplog.text
+
+
+def drifting(generator, share):
+    kinds = np.where(generator.random(1000) < share, "a", "b")
+    return {"n": list(range(1000)), "x": generator.normal(size=1000), "kind": kinds}
+
+
+def test_drift_is_an_anomaly_with_its_comparison(gated, tmp_path):
+    before, after = (drifting(np.random.default_rng(1), share) for share in (0.5, 0.8))
+    with pytest.raises(DataRejected, match="kind: Drift from the previous data: l-infinity"):
+        gated(after, previous=before)
+    (finding,) = told(tmp_path)["anomalies"]
+    comparison = next(c for c in told(tmp_path)["comparisons"] if c["feature"] == "kind")
+    assert comparison["baseline"] == "previous"
+    for field in ("value", "threshold", "measure", "moved"):
+        assert comparison[field] == finding[field]
+    proto = text_format.Parse((tmp_path / "anomalies" / "anomalies.pbtxt").read_text(), anomalies_pb2.Anomalies())
+    (reason,) = proto.anomaly_info["kind"].reason
+    assert reason.type == anomalies_pb2.AnomalyInfo.COMPARATOR_L_INFTY_HIGH
+    assert list(proto.anomaly_info["kind"].path.step) == ["kind"]
+
+
+def test_statistics_without_distributions(described, tmp_path):
+    statistics = described(GOOD)
+    infer_schema(statistics, tmp_path / "schema")
+    (statistics / "distributions.json").unlink()
+    with pytest.raises(InputError, match=r"distributions.json does not exist; let generate_statistics describe"):
+        validate_data(statistics, tmp_path / "schema", tmp_path / "a", tmp_path / "page.html")
+
+
+def test_too_few_rows_are_an_anomaly_of_the_dataset(gated, tmp_path):
+    with pytest.raises(DataRejected, match=r"\(dataset\): Too few rows"):
+        gated(GOOD, checks={"num_examples": {"min_rows": 1001}})
+    proto = text_format.Parse((tmp_path / "anomalies" / "anomalies.pbtxt").read_text(), anomalies_pb2.Anomalies())
+    assert [reason.type for reason in proto.dataset_anomaly_info.reason] == [
+        anomalies_pb2.AnomalyInfo.DATASET_LOW_NUM_EXAMPLES
+    ]

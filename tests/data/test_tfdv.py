@@ -1,0 +1,55 @@
+"""TFDV without what a step does not use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from shipway.components.data.tfdv import tensorflow_data_validation as tfdv
+from shipway.components.data.tfdv import whole_tfdv
+
+_LOADED = """
+import sys
+from shipway.components.data.statistics import generation
+print(*(name for name in ("tensorflow", "apache_beam", "pandas") if name in sys.modules))
+"""
+
+
+def _statistics():
+    return tfdv.generate_statistics_from_dataframe(pd.DataFrame({"n": [1.0, 2.0], "s": ["x", "y"]}))
+
+
+def test_heavy_packages_are_not_loaded():
+    done = subprocess.run([sys.executable, "-c", _LOADED], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+    assert done.stderr == ""
+
+
+def test_schemas_and_validation_work(tmp_path):
+    statistics = _statistics()
+    schema = tfdv.infer_schema(statistics)
+    tfdv.write_schema_text(schema, str(tmp_path / "schema.pbtxt"))
+    assert tfdv.load_schema_text(str(tmp_path / "schema.pbtxt")) == schema
+    tfdv.get_domain(schema, "s").value.remove("y")
+    assert list(tfdv.validate_statistics(statistics, schema).anomaly_info) == ["s"]
+
+
+def test_what_needs_beam_says_so(tmp_path):
+    with pytest.raises(RuntimeError, match="whole_tfdv"):
+        tfdv.generate_statistics_from_csv(str(tmp_path / "data.csv"))
+    with pytest.raises(RuntimeError, match="whole_tfdv"):
+        tfdv.GenerateStatistics(tfdv.StatsOptions())
+
+
+def test_the_whole_is_there_when_asked_for():
+    before = sys.modules["tensorflow_data_validation"]
+    with whole_tfdv() as whole:
+        import tensorflow_data_validation
+
+        assert whole is tensorflow_data_validation is not before
+        assert whole.GenerateStatistics(whole.StatsOptions())
+        assert whole.infer_schema(_statistics()) == tfdv.infer_schema(_statistics())
+    assert sys.modules["tensorflow_data_validation"] is before
