@@ -1,5 +1,7 @@
 """Statistics, schemas, and the gate that data must pass."""
 
+from typing import Any
+
 from kfp import dsl
 
 from shipway.components.data.components.image import IMAGE
@@ -88,33 +90,89 @@ def infer_schema(
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def validate_data(
+    dataset: dsl.Input[dsl.Dataset],
     statistics: dsl.Input[dsl.Artifact],
     schema: dsl.Input[dsl.Artifact],
+    clean: dsl.Output[dsl.Dataset],
     anomalies: dsl.Output[dsl.Artifact],
     report: dsl.Output[dsl.HTML],
+    summary: dsl.Output[dsl.Markdown],
+    metrics: dsl.Output[dsl.Metrics],
+    previous_statistics: dsl.Input[dsl.Artifact] = None,
+    serving_statistics: dsl.Input[dsl.Artifact] = None,
+    label: str = "",
+    key_columns: list[str] = [],  # noqa: B006 (kfp writes the default into the component)
+    time_column: str = "",
+    environment: str = "",
+    checks: dict[str, Any] = {},  # noqa: B006
+    rules: list[dict[str, str]] = [],  # noqa: B006
+    pandera_schema: str = "",
     on_anomaly: str = "fail",
+    min_clean_fraction: float = 0.9,
 ) -> int:
-    """Compares data with its schema and stops the run on anomalies, or warns of them.
+    """Runs every check on data and stops the run on anomalies, warns of them, or sets rows aside.
+
+    ``shipway data checks`` lists the checks with their severities and settings.
 
     Args:
-        statistics: What ``generate_statistics`` wrote.
+        dataset: The rows.
+        statistics: What ``generate_statistics`` wrote of them.
         schema: What ``infer_schema`` wrote.
-        anomalies: ``anomalies.pbtxt``, ``anomalies.json`` and ``report.html``; written even when the data is rejected;
-            metadata: ``rows``, ``anomalies`` (how many).
+        clean: The rows that go on: all, or those that are left; not written when the data is rejected; metadata:
+            ``rows``, ``digest``.
+        anomalies: ``anomalies.pbtxt``, ``anomalies.json``, ``report.html`` and, when rows were set aside,
+            ``quarantine/part-*.parquet``; written even when the data is rejected; metadata: ``rows``, ``anomalies``,
+            ``warnings``, ``quarantined`` (how many).
         report: The same page for the pipeline's UI.
-        on_anomaly: ``fail`` or ``warn``.
+        summary: The verdict in a few lines.
+        metrics: The same counts.
+        previous_statistics: Of earlier data, for drift and changes.
+        serving_statistics: Of serving data, for skew.
+        label: The column to be predicted.
+        key_columns: The columns that together name a row.
+        time_column: Each row's time; also tells seasons from drift.
+        environment: Which of the schema's environments the data is from, such as ``SERVING``; empty for none.
+        checks: By a check's name its severity (``fail``, ``warn``, ``off``) or settings, such as
+            ``{"duplicate_rows": "off", "drift": {"features": {"distance": {"measure": "psi", "threshold": 0.1}}}}``.
+        rules: What must hold in every row: ``{"name", "expression", "severity"}`` each, the expression in DuckDB's SQL.
+        pandera_schema: Path of a pandera schema in YAML that every row must meet.
+        on_anomaly: What findings of severity ``fail`` do: ``fail``, ``warn`` or ``quarantine``.
+        min_clean_fraction: With ``quarantine``: share of the rows, from 0 to 1, that must be left.
 
     Returns:
-        The number of anomalies; data without rows is one.
+        The number of findings of severity ``fail``; data without rows is one.
 
     Raises:
-        DataRejected: When there are anomalies and ``on_anomaly`` is ``fail``; every one is named.
-        InputError: When an input cannot be read.
+        DataRejected: When the data may not go on; every finding of severity ``fail`` is named.
+        InputError: When an input cannot be read, or a parameter or setting is wrong.
     """
     from shipway.components.common.process import step
     from shipway.components.data.validation import validation
 
+    counts = ("rows", "anomalies", "warnings", "quarantined")
     with step():
-        found = validation.validate_data(statistics.path, schema.path, anomalies.path, report.path, on_anomaly)
-        anomalies.metadata.update(found)
+        found = validation.validate_data(
+            statistics.path,
+            schema.path,
+            anomalies.path,
+            report.path,
+            dataset=dataset.path,
+            clean=clean.path,
+            summary=summary.path,
+            previous_statistics=previous_statistics.path if previous_statistics else None,
+            serving_statistics=serving_statistics.path if serving_statistics else None,
+            label=label,
+            key_columns=key_columns,
+            time_column=time_column,
+            environment=environment,
+            checks=checks,
+            rules=rules,
+            pandera_schema=pandera_schema,
+            on_anomaly=on_anomaly,
+            min_clean_fraction=min_clean_fraction,
+        )
+        anomalies.metadata.update({name: found[name] for name in counts})
+        clean.metadata.update(rows=found["clean_rows"], digest=found["clean_digest"])
+        for name in counts:
+            metrics.log_metric(name, found[name])
     return int(found["anomalies"])
