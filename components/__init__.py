@@ -19,6 +19,7 @@ _FAMILY_OF = {
     "generate_statistics": "data",
     "resolve_schema": "data",
     "infer_schema": "data",
+    "propose_schema": "data",
     "validate_data": "data",
     "prepare_data": "data",
     "create_feature_repository": "features",

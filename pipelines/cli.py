@@ -27,7 +27,7 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="shipway")
 def cli() -> None:
-    r"""From raw data to a served, watched, reversible model.
+    """From raw data to a served, watched, reversible model.
 
     \b
     shipway run train_and_deploy                                  the demo, on this machine
@@ -36,7 +36,7 @@ def cli() -> None:
 
     Exit codes: 1 fault, 2 wrong input, 3 data or model rejected, 4 conflict, 5 deployment failed, 6 storage failed,
     7 environment not made, 75 try again, 143 cancelled.
-    """
+    """  # noqa: D301 - click reads it as a mark
 
 
 @cli.command()

@@ -1,5 +1,7 @@
 """From raw tables to a served model: the pipeline that the demo runs."""
 
+from typing import Any
+
 from kfp import dsl
 
 from shipway.components import (
@@ -42,9 +44,13 @@ def train_and_deploy(
     test_from: str = "",
     validation_fraction: float = 0.1,
     test_fraction: float = 0.2,
+    group_column: str = "",
+    key_columns: list[str] = [],  # noqa: B006 - kfp reads it as a JSON default
     schema_uri: str = "",
     on_anomaly: str = "fail",
-    exclude_columns: list[str] = [],  # noqa: B006 - kfp reads it as a JSON default
+    checks: dict[str, Any] = {},  # noqa: B006
+    rules: list[dict[str, str]] = [],  # noqa: B006
+    exclude_columns: list[str] = [],  # noqa: B006
     imbalance: str = "none",
     missing_values: str = "model",
     slice_columns: list[str] = [],  # noqa: B006
@@ -71,8 +77,13 @@ def train_and_deploy(
         test_from: With ``time_column``: where the test split begins (ISO 8601); empty goes by fraction.
         validation_fraction: Share of rows for validation, between 0 and 1.
         test_fraction: Share of rows for the test, between 0 and 1.
+        group_column: Rows of one value (a patient, a household) stay in one split; not with ``time_column``.
+        key_columns: The columns that together name a row; left out of the features.
         schema_uri: A curated TFDV schema (``.pbtxt``); empty infers one from the training split.
-        on_anomaly: ``fail`` stops the run at an anomaly of the training or test split, ``warn`` goes on.
+        on_anomaly: ``fail`` stops the run at an anomaly of the training or test split, ``warn`` goes on,
+            ``quarantine`` sets the offending rows aside and goes on with the others.
+        checks: Severities and settings by the name of a check (``shipway data checks`` lists them).
+        rules: What must hold in every row: ``{"name", "expression"}`` each, in DuckDB's SQL.
         exclude_columns: Columns that must not become features: keys, and what is known only after the fact.
         imbalance: ``none``, ``weights``, ``smote`` or ``undersample``; touches the training split only. Balancing
             makes scores too high for a rare class, so it is not the default.
@@ -104,6 +115,8 @@ def train_and_deploy(
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
         seed=seed,
+        group_column=group_column,
+        key_columns=key_columns,
     )
 
     train_statistics = generate_statistics(dataset=split.outputs["train"]).set_display_name("statistics of train")
@@ -115,23 +128,36 @@ def train_and_deploy(
         schema_digest=curated.output,
         label=label,
     )
-    gates = [
-        validate_data(
-            statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"], on_anomaly=on_anomaly
-        ).set_display_name(f"validate {name}")
-        for name, statistics in (("train", train_statistics), ("test", test_statistics))
-    ]
+    gate = {
+        "schema": schema.outputs["schema"],
+        "label": label,
+        "key_columns": key_columns,
+        "time_column": time_column,
+        "checks": checks,
+        "rules": rules,
+        "on_anomaly": on_anomaly,
+    }
+    train_gate = validate_data(
+        dataset=split.outputs["train"], statistics=train_statistics.outputs["statistics"], **gate
+    ).set_display_name("validate train")
+    test_gate = validate_data(
+        dataset=split.outputs["test"],
+        statistics=test_statistics.outputs["statistics"],
+        previous_statistics=train_statistics.outputs["statistics"],
+        **gate,
+    ).set_display_name("validate test")
     prepared = prepare_data(
-        train=split.outputs["train"],
+        train=train_gate.outputs["clean"],
         validation=split.outputs["validation"],
-        test=split.outputs["test"],
+        test=test_gate.outputs["clean"],
         label=label,
         time_column=time_column,
         exclude_columns=exclude_columns,
         imbalance=imbalance,
         missing_values=missing_values,
         seed=seed,
-    ).after(*gates)
+        key_columns=key_columns,
+    )
     test = prepared.outputs["prepared_test"]
 
     train_baselines(

@@ -150,6 +150,8 @@ def _import_lean() -> bool:
     sys.meta_path.insert(0, finder)
     try:
         _import_all()
+        _Later.importing = False
+        _try()
         return True
     except (ImportError, AttributeError, TypeError, ValueError, KeyError, NameError, RuntimeError):
         _forget([*_own_modules()])
@@ -158,6 +160,16 @@ def _import_lean() -> bool:
         sys.meta_path.remove(finder)
         _forget([name for name, module in sys.modules.items() if isinstance(module, _LaterModule)])
         _Later.importing = False
+
+
+def _try() -> None:
+    """Uses what the statistics, schemas and validation use, so that what does not work is known at once."""
+    tfdv = importlib.import_module("tensorflow_data_validation")
+    impl = importlib.import_module("tensorflow_data_validation.statistics.stats_impl")
+    generators = impl.get_generators(tfdv.StatsOptions(), in_memory=True)
+    accumulators = [generator.create_accumulator() for generator in generators]
+    statistics = impl.extract_statistics_output(accumulators, generators)
+    tfdv.validate_statistics(statistics, tfdv.infer_schema(statistics))
 
 
 @contextlib.contextmanager

@@ -57,22 +57,29 @@ def test_chain(components, tmp_path, artifact):
     splits = [artifact(dsl.Dataset, name) for name in ("train", "validation", "test")]
     prepared = [artifact(dsl.Dataset, f"prepared_{name}") for name in ("train", "validation", "test")]
     report, summary = artifact(dsl.HTML, "report.html"), artifact(dsl.Markdown, "summary.md")
+    clean, encoders = artifact(dsl.Dataset, "clean"), artifact(dsl.Artifact, "encoders")
+    verdict, metrics = artifact(dsl.Markdown, "verdict.md"), artifact(dsl.Metrics, "metrics")
 
     digest = components.resolve_data(str(source))
     components.ingest_data(str(source), digest, tables)
     components.transform_data(tables, rows, SQL)
     components.generate_statistics(rows, statistics)
     components.infer_schema(statistics, schema, label="late")
-    assert components.validate_data(statistics, schema, anomalies, report) == 0
-    components.split_data(rows, *splits, label="late", time_column="departure", test_from="2013-01-17")
-    components.prepare_data(*splits, *prepared, summary, "late", time_column="departure")
+    found = components.validate_data(
+        rows, statistics, schema, clean, anomalies, report, verdict, metrics, previous_statistics=statistics
+    )
+    assert found == 0
+    components.split_data(clean, *splits, label="late", time_column="departure", test_from="2013-01-17")
+    components.prepare_data(*splits, *prepared, summary, encoders, "late", time_column="departure")
 
     assert tables.metadata["tables"] == {"flights": 480, "weather": 240}
     assert tables.metadata["source_digest"] == digest
     assert rows.metadata["rows"] == 436
     assert statistics.metadata == {"rows": 436, "columns": 5}
     assert schema.metadata["features"] == 5
-    assert anomalies.metadata == {"rows": 436, "anomalies": 0}
+    assert {**anomalies.metadata, "warnings": 0} == {"rows": 436, "anomalies": 0, "warnings": 0, "quarantined": 0}
+    assert clean.metadata["rows"] == metrics.metadata["rows"] == 436
+    assert Path(verdict.path).read_text()
     assert [split.metadata["split"] for split in splits] == ["train", "validation", "test"]
     assert splits[2].metadata["from"] == "2013-01-17T00:00:00+00:00"
     assert sum(split.metadata["rows"] for split in prepared) == 436
@@ -99,8 +106,10 @@ def test_rejected_data_leaves_its_anomalies(components, tmp_path, artifact):
         components.generate_statistics(rows, statistics)
         if name == "good":
             components.infer_schema(statistics, schema)
+    clean, report = artifact(dsl.Dataset, "clean"), artifact(dsl.HTML, "report.html")
+    summary, metrics = artifact(dsl.Markdown, "summary.md"), artifact(dsl.Metrics, "metrics")
     with pytest.raises(SystemExit) as stopped:
-        components.validate_data(statistics, schema, anomalies, artifact(dsl.HTML, "report.html"))
+        components.validate_data(rows, statistics, schema, clean, anomalies, report, summary, metrics)
     assert stopped.value.code == 3
     written = json.loads((Path(anomalies.path) / "anomalies.json").read_text())
-    assert [anomaly["feature"] for anomaly in written["anomalies"]] == ["delay"]
+    assert {anomaly["feature"] for anomaly in written["anomalies"]} == {"delay"}

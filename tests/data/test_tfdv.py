@@ -17,6 +17,20 @@ from shipway.components.data.statistics import generation
 print(*(name for name in ("tensorflow", "apache_beam", "pandas") if name in sys.modules))
 """
 
+_ANOTHER_VERSION = """
+import importlib, sys
+ordinary, asked = importlib.import_module, []
+def once_not(name, *rest):
+    if name == "tfx_bsl.arrow.table_util" and not asked:
+        asked.append(name)
+        raise AttributeError("not in this version")
+    return ordinary(name, *rest)
+importlib.import_module = once_not
+from shipway.components.data.tfdv import tensorflow_data_validation as tfdv, whole_tfdv
+with whole_tfdv() as whole:
+    print("tensorflow" in sys.modules, whole is tfdv, tfdv.GenerateStatistics(tfdv.StatsOptions()) is not None)
+"""
+
 
 def _statistics():
     return tfdv.generate_statistics_from_dataframe(pd.DataFrame({"n": [1.0, 2.0], "s": ["x", "y"]}))
@@ -53,3 +67,8 @@ def test_the_whole_is_there_when_asked_for():
         assert whole.GenerateStatistics(whole.StatsOptions())
         assert whole.infer_schema(_statistics()) == tfdv.infer_schema(_statistics())
     assert sys.modules["tensorflow_data_validation"] is before
+
+
+def test_a_version_that_does_not_load_so_is_loaded_as_usual():
+    done = subprocess.run([sys.executable, "-c", _ANOTHER_VERSION], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True"] * 3

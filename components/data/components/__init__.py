@@ -5,6 +5,7 @@ from shipway.components.data.components.preparation import prepare_data, split_d
 from shipway.components.data.components.validation import (
     generate_statistics,
     infer_schema,
+    propose_schema,
     resolve_schema,
     validate_data,
 )
@@ -14,6 +15,7 @@ __all__ = [
     "infer_schema",
     "ingest_data",
     "prepare_data",
+    "propose_schema",
     "resolve_data",
     "resolve_schema",
     "split_data",

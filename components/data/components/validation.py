@@ -6,7 +6,7 @@ from kfp import dsl
 
 from shipway.components.data.components.image import IMAGE
 
-__all__ = ["generate_statistics", "infer_schema", "resolve_schema", "validate_data"]
+__all__ = ["generate_statistics", "infer_schema", "propose_schema", "resolve_schema", "validate_data"]
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -59,33 +59,91 @@ def infer_schema(
     schema_digest: str = "",
     label: str = "",
     max_unseen_fraction: float = 0.01,
+    range_columns: list[str] = [],  # noqa: B006 (kfp writes the default into the component)
+    range_margin: float = 0.5,
 ) -> None:
     """Infers what data must look like, or takes a schema that people wrote.
 
     An inferred schema asks for every column with its type, for a value in every row where no row lacks one, and for
-    known values in columns of few distinct strings.
+    known values in columns of few distinct strings. It knows the environments TRAINING and SERVING; data of SERVING
+    has no label.
 
     Args:
         statistics: What ``generate_statistics`` wrote.
         schema: ``schema.pbtxt``; metadata: ``features`` (how many), ``curated``, ``digest``.
-        schema_uri: Path or ``file://`` URI of a schema in protobuf text, taken as it is; empty infers one.
+        schema_uri: Path or ``file://`` URI of a schema in protobuf text, or of a directory with a ``schema.pbtxt``,
+            taken as it is; empty infers one.
         schema_digest: What ``resolve_schema`` returned for it; the file must still hold the same. Empty does not ask.
         label: A column that the schema must have.
         max_unseen_fraction: Share of a string column's values, from 0 to below 1, that may lie beyond the known ones.
+        range_columns: Columns of numbers that an inferred schema keeps in their range; ``*_usd`` means all names of
+            that form, ``*`` all. None by default: times and counters grow beyond any range seen so far.
+        range_margin: How far beyond the least and largest number, as a share of their difference, later ones may lie.
 
     Raises:
-        InputError: When the given schema is missing or broken (the line is named), or the label is not in the schema.
+        InputError: When the given schema is missing or broken (the line is named), is of a newer TFDV or asks for
+            what no data is held against; when the label is not in the schema, the statistics are of no rows, or
+            ``range_columns`` name no column of numbers.
         ConflictError: When the given schema changed since ``schema_digest`` was resolved.
     """
     from shipway.components.common.process import step
     from shipway.components.data.schema import inference as logic
 
     with step():
-        curated = {"schema_uri": schema_uri, "schema_digest": schema_digest}
         written = logic.infer_schema(
-            statistics.path, schema.path, **curated, label=label, max_unseen_fraction=max_unseen_fraction
+            statistics.path,
+            schema.path,
+            schema_uri=schema_uri,
+            schema_digest=schema_digest,
+            label=label,
+            max_unseen_fraction=max_unseen_fraction,
+            range_columns=range_columns,
+            range_margin=range_margin,
         )
         schema.metadata.update(written)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def propose_schema(
+    statistics: dsl.Input[dsl.Artifact],
+    schema: dsl.Input[dsl.Artifact],
+    proposal: dsl.Output[dsl.Artifact],
+    report: dsl.Output[dsl.Markdown],
+    tighten: bool = False,
+    max_unseen_fraction: float = 0.01,
+) -> int:
+    """Proposes what a schema would have to say for new data to have no anomalies; the schema stays as it is.
+
+    Args:
+        statistics: What ``generate_statistics`` wrote of the new data; training data, with its label.
+        schema: The current schema.
+        proposal: ``schema.pbtxt`` (the proposed schema), ``changes.json``, ``changes.diff`` and ``changes.md``;
+            metadata: ``changes``, ``unresolved`` (how many), ``digest``.
+        report: ``changes.md`` for the pipeline's UI.
+        tighten: Also propose to drop known values that no row has any more, and to ask for a value in every row
+            where no row lacks one. Not for a sample or a quiet month.
+        max_unseen_fraction: As for ``infer_schema``; for columns that are added or replaced.
+
+    Returns:
+        The number of changes.
+
+    Raises:
+        InputError: When an input cannot be read, or the statistics are of no rows.
+    """
+    from shipway.components.common.process import step
+    from shipway.components.data.schema import evolution as logic
+
+    with step():
+        written = logic.propose_schema(
+            statistics.path,
+            schema.path,
+            proposal.path,
+            report.path,
+            tighten=tighten,
+            max_unseen_fraction=max_unseen_fraction,
+        )
+        proposal.metadata.update(written)
+    return int(written["changes"])
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
 from shipway.components.common.errors import InputError
+from shipway.components.data.schema.environments import require_environment
 from shipway.components.data.tfdv import tensorflow_data_validation as tfdv
 from shipway.components.data.validation.findings import Finding
 from shipway.components.data.validation.settings import CheckSettings, CheckSpec, Parameter
@@ -70,7 +71,7 @@ def validated(
         InputError: When the schema does not know the environment, or TFDV cannot use the schema.
     """
     whole = statistics_pb2.DatasetFeatureStatisticsList(datasets=[_whole(statistics)])
-    _require_environment(schema, environment)
+    require_environment(schema, environment)
     try:
         proto: anomalies_pb2.Anomalies = tfdv.validate_statistics(
             whole, _without_baselines(schema), environment or None
@@ -120,15 +121,6 @@ def _without_baselines(schema: schema_pb2.Schema) -> schema_pb2.Schema:
 def _whole(statistics: statistics_pb2.DatasetFeatureStatisticsList) -> statistics_pb2.DatasetFeatureStatistics:
     """Returns the statistics of all examples where there are slices too."""
     return next((dataset for dataset in statistics.datasets if dataset.name == "All Examples"), statistics.datasets[0])
-
-
-def _require_environment(schema: schema_pb2.Schema, environment: str) -> None:
-    known = list(schema.default_environment)
-    if environment and environment not in known:
-        close = difflib.get_close_matches(environment, known, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        has = f"It has {', '.join(known)}" if known else "It has none"
-        raise InputError(f"environment: the schema has no environment {environment!r}; {hint}{has}")
 
 
 def _require_types(types: Sequence[str], where: str) -> None:

@@ -156,7 +156,7 @@ def _set_aside(context: Context, verdict: Verdict, anomalies: Path, clean: Path 
 def _link(source: Path, target: Path) -> None:
     """Gives a file a second name, or copies it where that cannot be."""
     try:
-        os.link(source, target)
+        os.link(source.resolve(), target)
     except OSError:
         shutil.copyfile(source, target)
 

@@ -50,6 +50,7 @@ CHECKS: tuple[Check, ...] = (
     changes.unit_change,
     changes.swapped_columns,
     relations.broken_relations,
+    relations.crossed_relations,
     relations.sorted_label,
     labels.label_missing,
     labels.label_classes,

@@ -10,7 +10,7 @@ import numpy as np
 from shipway.components.data.validation.checks.check import View, check
 from shipway.components.data.validation.checks.shapes import distance, quantiles
 from shipway.components.data.validation.findings import Finding
-from shipway.components.data.validation.seasons import follow_time
+from shipway.components.data.validation.seasons import follow_time, runs_on
 from shipway.components.data.validation.settings import Parameter
 
 __all__ = ["swapped_columns", "unit_change"]
@@ -72,7 +72,9 @@ def unit_change(view: View) -> Iterator[Finding]:
             continue
         apart, conversion = _closest(earlier[5:96], points[5:96])
         moved = _apart(earlier[5:96], points[5:96])
-        if apart < view.settings.of(name)["max_distance"] and moved > max(_MOVED, 4 * apart):
+        close = apart < view.settings.of(name)["max_distance"] and moved > max(_MOVED, 4 * apart)
+        far_off = moved > max(_MOVED_IN_TIME, 4 * apart) and not runs_on(before, after)
+        if close or far_off:
             found[name] = (apart, moved, conversion, earlier[50], points[50])
     # Of a whole year's temperatures 0.62 times are those of a December.
     seasonal = follow_time(view.context, list(found))

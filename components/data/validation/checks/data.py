@@ -123,7 +123,8 @@ class Data:
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Returns the rows of a query over ``data``."""
-        return self.database.execute(sql).fetchall()
+        rows: list[tuple[Any, ...]] = self.database.execute(sql).fetchall()
+        return rows
 
     def row_numbers(self, condition: str) -> np.ndarray:
         """Returns the sorted numbers of the rows that meet a condition."""

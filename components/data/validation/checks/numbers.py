@@ -18,6 +18,7 @@ __all__ = ["far_values", "lost_precision", "not_finite", "sentinels", "value_spi
 _NINES = [sign * (10**digits - 1) for digits in range(1, 10) for sign in (1, -1)]
 _LIMITS = [-(2**15), 2**15 - 1, 2**16 - 1, -(2**31), 2**31 - 1, 2**32 - 1]
 _SENTINELS = frozenset(map(float, [*_NINES, *_LIMITS, -1e30, 1e30, -1e20, 1e20]))
+_FEW_TIMES = 0.05
 _NOT_FINITE = Aggregate(("float",), "count(*) FILTER (NOT isfinite(CAST({c} AS DOUBLE)))")
 
 
@@ -48,10 +49,9 @@ def sentinels(view: View) -> Iterator[Finding]:
     for column in view.columns(*NUMBERS):
         points = quantiles(view.now.get(column.name))
         before = quantiles(view.before.get(column.name))
-        for end in (0, -1) if points is not None else ():
-            value = float(points[end])
-            known = before is not None and value in (before[0], before[-1])
-            if value in _SENTINELS and not known and _stands_alone(view, column.sql, value):
+        known = () if before is None else (before[0], before[-1])
+        for value in () if points is None else (float(points[0]), float(points[-1])):
+            if value in _SENTINELS and value not in known and _stands_alone(view, column.sql, value):
                 rows = view.data.row_numbers(f"{column.sql} = {value!r}")
                 if len(rows) >= view.settings.of(column.name)["min_rows"]:
                     description = f"hold {value:.15g}, far from all others; a missing value may be meant."
@@ -76,15 +76,18 @@ def _stands_alone(view: View, column: str, value: float) -> bool:
 )
 def far_values(view: View) -> Iterator[Finding]:
     """Numbers many times farther out than any of the previous data."""
-    for column in view.columns(*NUMBERS):
+    for column in view.columns(*NUMBERS, "time"):
         points, before = quantiles(view.now.get(column.name)), quantiles(view.before.get(column.name))
         if points is None or before is None or before[-1] == before[0]:
             continue
         slack = view.settings.of(column.name)["ranges"] * (before[-1] - before[0])
         low, high = float(before[0] - slack), float(before[-1] + slack)
         if points[0] < low or points[-1] > high:
-            number = f"CAST({column.sql} AS DOUBLE)"
+            number = f"CAST({f'epoch({column.sql})' if column.kind == 'time' else column.sql} AS DOUBLE)"
             rows = view.data.row_numbers(f"isfinite({number}) AND ({number} < {low!r} OR {number} > {high!r})")
+            # Later data as a whole lies far after earlier data; a few rows of it do not.
+            if column.kind == "time" and len(rows) > _FEW_TIMES * view.data.rows:
+                continue
             description = (
                 f"lie far outside the previous {before[0]:.6g} to {before[-1]:.6g}; "
                 f"now there is {points[0] if points[0] < low else points[-1]:.6g}."
@@ -111,7 +114,7 @@ def value_spikes(view: View) -> Iterator[Finding]:
         gain = share - float(np.mean(earlier == value))
         threshold = view.settings.of(name)["min_gain"]
         # A month has its own frequent temperatures, but several of them.
-        if gain > threshold and share > 3 * (share - gain) and most > 3 * np.sort(counts)[-2]:
+        if gain > threshold and share > 3 * (share - gain) and most > 2 * np.sort(counts)[-2]:
             description = (
                 f"About {share:.0%} of the values are {value:.6g}; in the previous data about {share - gain:.0%} were."
             )

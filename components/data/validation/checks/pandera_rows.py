@@ -27,17 +27,7 @@ __all__ = ["pandera_check", "read_pandera"]
 _BATCH_ROWS = 1 << 16
 _COLUMN_KEYS = ("dtype", "nullable", "required", "coerce", "regex")
 # What a schema may hold without a meaning here.
-_WORDS = {
-    "title",
-    "description",
-    "metadata",
-    "default",
-    "version",
-    "schema_type",
-    "name",
-    "ordered",
-    "report_duplicates",
-}
+_WORDS = {"title", "description", "metadata", "version", "schema_type", "name", "report_duplicates"}
 
 
 @check(
@@ -67,12 +57,7 @@ def read_pandera(path: str | Path) -> Any:
         text = Path(path).read_text(encoding="utf-8")
         given = json.loads(text) if str(path).endswith(".json") else yaml.safe_load(text)
         columns = given["columns"]
-        _refuse_unknown(path, given, {"columns", "checks", "strict", "coerce", "dtype", "index", "unique"})
-        for key in ("checks", "dtype", "index", "unique"):
-            if given.get(key):
-                raise InputError(
-                    f"{path}: {key} of the whole table is not for batches; use rules or key_columns instead"
-                )
+        _refuse_unknown(path, given, {"columns", "strict", "coerce"})
         return module.DataFrameSchema(
             {name: _column(module, f"{path}: {name}", column or {}) for name, column in columns.items()},
             strict=bool(given.get("strict")),
@@ -94,15 +79,15 @@ def _pandera() -> Any:
 
 
 def _refuse_unknown(where: Any, given: Mapping[str, Any], known: set[str]) -> None:
-    unknown = sorted(key for key in given.keys() - known - _WORDS if given[key] is not None)
+    unknown = sorted(key for key in given.keys() - known - _WORDS if given[key])
     if unknown:
-        raise InputError(f"{where}: {', '.join(unknown)} is not supported; leave it out")
+        raise InputError(
+            f"{where}: {', '.join(unknown)} cannot be judged in single batches; use rules or key_columns instead"
+        )
 
 
 def _column(module: Any, where: str, column: Mapping[str, Any]) -> Any:
-    _refuse_unknown(where, column, {*_COLUMN_KEYS, "checks", "unique", "drop_invalid_rows"})
-    if column.get("unique"):
-        raise InputError(f"{where}: unique cannot be told from single batches; use key_columns instead")
+    _refuse_unknown(where, column, {*_COLUMN_KEYS, "checks"})
     given = column.get("checks") or {}
     entries = given.items() if isinstance(given, Mapping) else ((_name_of(entry), entry) for entry in given)
     checks = [_check(module, where, name, value) for name, value in entries]

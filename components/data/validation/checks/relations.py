@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from shipway.components.data.validation.findings import Finding
 from shipway.components.data.validation.seasons import follow_time
 from shipway.components.data.validation.settings import Parameter
 
-__all__ = ["broken_relations", "relations", "sorted_label"]
+__all__ = ["broken_relations", "crossed_relations", "relations", "sorted_label"]
 
 # Ties between columns of weather change with the season by up to 0.6.
 _LOSS_IN_TIME = 0.75
@@ -86,6 +87,34 @@ def _broken(
         yield view.finding(
             name, "Ties to other columns lost", description, value=losses[strongest], threshold=limit, measure="loss"
         )
+
+
+@check(
+    "crossed_relations",
+    "warn",
+    needs=["dataset", "previous"],
+    parameters={
+        "min_change": Parameter(0.3, "change of a column's strengths, as the root of their sum of squares", 0.05),
+        "max_ratio": Parameter(0.5, "distance from the other's previous strengths, as a share of that change", 0, 1),
+    },
+    per_feature=False,
+)
+def crossed_relations(view: View) -> Iterator[Finding]:
+    """Pairs of columns each tied to the others as the other was: swapped, even where both look alike."""
+    before, after = view.strengths_before, both_ways(view.data.strengths)
+    names = sorted(before.keys() & after.keys() - {ORDER})
+    was, now = (np.array([[ties[a].get(b, 0.0) for b in names] for a in names]) for ties in (before, after))
+    least = view.settings["min_change"]
+    moved = [i for i in range(len(names)) if np.linalg.norm(now[i] - was[i]) >= least]
+    for i, j in itertools.combinations(moved, 2):
+        others = [k for k in range(len(names)) if k not in (i, j)]
+        own = min(np.linalg.norm((now[k] - was[k])[others]) for k in (i, j))
+        crossed = max(np.linalg.norm((now[i] - was[j])[others]), np.linalg.norm((now[j] - was[i])[others]))
+        if own >= least and crossed < view.settings["max_ratio"] * own:
+            description = f"{names[i]} is tied to the other columns as {names[j]} was, and the other way round."
+            yield view.finding(
+                names[i], "Swapped columns", description, value=float(own), threshold=least, measure="change"
+            )
 
 
 @check(

@@ -205,4 +205,5 @@ def _looks_cut(earlier: Mapping[str, int], present: Mapping[str, int], longer: M
 
 
 def _share_at(values: Mapping[str, Any], length: int) -> float:
-    return sum(count for value, count in values.items() if len(value) == length) / max(1, sum(values.values()))
+    at_length: int = sum(count for value, count in values.items() if len(value) == length)
+    return at_length / max(1, sum(values.values()))
