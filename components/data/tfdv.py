@@ -32,6 +32,14 @@ _LOADED_ON_USE = ("tensorflow", "pandas", "joblib", "IPython")
 _OWN = ("tensorflow_data_validation", "tfx_bsl")
 
 
+def _as_bytes(value: str | bytes) -> bytes:
+    return value.encode() if isinstance(value, str) else value
+
+
+# All that schemas and validation need of TensorFlow.
+_OURS = {"tensorflow.compat.as_bytes": _as_bytes}
+
+
 class _Later:
     """A name of a package that is not loaded: inert while TFDV is imported, afterwards the real thing on first use."""
 
@@ -58,8 +66,12 @@ class _Later:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        later = _Later(f"{self._path}.{name}")
-        return later if self._inert() or self._beam() else later._real()
+        path = f"{self._path}.{name}"
+        if path in _OURS:
+            return _OURS[path]
+        later = _Later(path)
+        lazy = self._inert() or self._beam() or any(known.startswith(path) for known in _OURS)
+        return later if lazy else later._real()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self if self._inert() else self._real()(*args, **kwargs)
@@ -146,16 +158,22 @@ def _import_all() -> None:
 
 def _import_lean() -> bool:
     """Imports TFDV with stand-ins; returns whether that worked."""
-    finder = _StandIns([name for name in (_BEAM, *_LOADED_ON_USE) if name not in sys.modules])
-    sys.meta_path.insert(0, finder)
     try:
-        _import_all()
-        _Later.importing = False
+        with _stand_ins():
+            _import_all()
         _try()
-        return True
     except (ImportError, AttributeError, TypeError, ValueError, KeyError, NameError, RuntimeError):
         _forget([*_own_modules()])
         return False
+    return True
+
+
+@contextlib.contextmanager
+def _stand_ins() -> Iterator[None]:
+    finder = _StandIns([name for name in (_BEAM, *_LOADED_ON_USE) if name not in sys.modules])
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
     finally:
         sys.meta_path.remove(finder)
         _forget([name for name, module in sys.modules.items() if isinstance(module, _LaterModule)])

@@ -14,6 +14,10 @@ from shipway.components.data.tfdv import whole_tfdv
 _LOADED = """
 import sys
 from shipway.components.data.statistics import generation
+from shipway.components.data.tfdv import tensorflow_data_validation as tfdv
+from tensorflow_metadata.proto.v0 import statistics_pb2
+statistics = statistics_pb2.DatasetFeatureStatisticsList(datasets=[{"num_examples": 1}])
+assert not tfdv.validate_statistics(statistics, tfdv.infer_schema(statistics)).anomaly_info
 print(*(name for name in ("tensorflow", "apache_beam", "pandas") if name in sys.modules))
 """
 

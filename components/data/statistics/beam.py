@@ -12,10 +12,11 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from shipway.components.common.errors import InputError
 from shipway.components.data.reading import Source, Unit
+from shipway.components.data.statistics.columns import listed_batch
 from shipway.components.data.statistics.engine import Plan
 from shipway.components.data.statistics.parts import Part, Selection, slices
-from shipway.components.data.tfdv import table_util, whole_tfdv
 from shipway.components.data.tfdv import tensorflow_data_validation as tfdv
+from shipway.components.data.tfdv import whole_tfdv
 
 __all__ = ["on_beam"]
 
@@ -69,7 +70,7 @@ class _Read:
 
     def __call__(self, item: tuple[int, Unit]) -> Iterator[pa.RecordBatch]:
         for batch in self.selection.batches(*item):
-            yield table_util.CanonicalizeRecordBatch(batch)
+            yield listed_batch(batch)
 
 
 def _slicer(column: str) -> Callable[[pa.RecordBatch], Iterator[tuple[str, pa.RecordBatch]]]:

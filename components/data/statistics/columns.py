@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pyarrow as pa
+from tfx_bsl.arrow import array_util
 
-__all__ = ["empty_batch", "is_number", "is_text", "plain_batch"]
+__all__ = ["empty_batch", "is_number", "is_text", "listed_batch", "plain_batch"]
 
 
 def empty_batch(schema: pa.Schema) -> pa.RecordBatch:
@@ -30,6 +31,15 @@ def plain_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
     their own unit, decimals the nearest 64-bit float, dictionaries their values. Lists are treated by their elements.
     """
     return pa.RecordBatch.from_arrays([_plain(column) for column in batch.columns], batch.schema.names)
+
+
+def listed_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Returns a plain batch in TFDV's form: each value as a list of one, each missing value as a missing list."""
+    columns = [
+        column if pa.types.is_nested(column.type) else array_util.ToSingletonListArray(column)
+        for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, batch.schema.names)
 
 
 def _plain(column: pa.Array) -> pa.Array:

@@ -17,10 +17,10 @@ from tfx_bsl.arrow import array_util
 from tfx_bsl.statistics import merge_util
 
 from shipway.components.common.errors import InputError
-from shipway.components.data.statistics.columns import empty_batch, is_number, is_text, plain_batch
+from shipway.components.data.statistics.columns import empty_batch, is_number, is_text, listed_batch, plain_batch
 from shipway.components.data.statistics.numbers import MOST_NUMBERS, Numbers
 from shipway.components.data.statistics.strings import Strings, Top
-from shipway.components.data.tfdv import stats_impl, table_util, top_k_uniques_stats_util
+from shipway.components.data.tfdv import stats_impl, top_k_uniques_stats_util
 from shipway.components.data.tfdv import tensorflow_data_validation as tfdv
 
 __all__ = ["EXACT_DISTINCT", "Gathered", "Plan"]
@@ -216,7 +216,7 @@ def _listed(batch: pa.RecordBatch, columns: Any) -> pa.RecordBatch:
     """Some columns as lists, TFDV's form."""
     every, names = batch.columns, batch.schema.names
     picked = pa.RecordBatch.from_arrays([every[index] for index in columns], [names[index] for index in columns])
-    return table_util.CanonicalizeRecordBatch(picked)
+    return listed_batch(picked)
 
 
 def _add_listed(strings: Strings, column: pa.Array, weights: np.ndarray | None) -> None:

@@ -11,6 +11,7 @@ from statistics_comparison import differences, tfdv_from_csv, tfdv_in_memory, tf
 from statistics_tables import KINDS, made_table
 
 from shipway.components.data.statistics.generation import generate_statistics
+from shipway.components.data.tfdv import whole_tfdv
 
 
 def _write(table, directory, rows_per_file=4000):
@@ -75,6 +76,29 @@ def test_csv(tmp_path):
     table = pa.csv.read_csv(file)
     theirs.datasets[0].features.sort(key=lambda feature: table.column_names.index(feature.path.step[0]))
     assert differences(ours, theirs, table) == []
+
+
+def test_tfrecords(tmp_path):
+    import tensorflow as tf
+
+    file = str(tmp_path / "data.tfrecord")
+    with tf.io.TFRecordWriter(file) as writer:
+        for n in range(500):
+            features = {
+                "n": tf.train.Feature(int64_list=tf.train.Int64List(value=range(n % 4))),
+                "x": tf.train.Feature(float_list=tf.train.FloatList(value=[n / 8])),
+                "s": tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"a", b"b%d" % (n % 9)])),
+            }
+            if n % 5 == 0:
+                del features["x"]
+            writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+    generate_statistics(file, tmp_path / "statistics")
+    with whole_tfdv() as whole:
+        theirs = whole.generate_statistics_from_tfrecord(file)
+    ours = written(tmp_path / "statistics")
+    order = [feature.path.step[0] for feature in ours.datasets[0].features]
+    theirs.datasets[0].features.sort(key=lambda feature: order.index(feature.path.step[0]))
+    assert differences(ours, theirs, pa.table({name: pa.array([], pa.string()) for name in order})) == []
 
 
 @pytest.mark.parametrize("seed", [5, 11])

@@ -24,7 +24,7 @@ from shipway.components.data.statistics.workers import in_processes
 _WHILE_WORKING = """
 import os, sys, time
 from shipway.components.data.statistics.workers import in_processes
-for _ in in_processes(lambda index, item: print(os.getpid(), flush=True) or time.sleep(60), [1, 2], 2):
+for _ in in_processes(lambda index, item: os.write(1, b"%d\\n" % os.getpid()) and time.sleep(60), [1, 2], 2):
     pass
 """
 

@@ -8,6 +8,7 @@ for that.
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -68,14 +69,15 @@ def read_pandera(path: str | Path) -> Any:
 
 
 def _pandera() -> Any:
+    """Returns the module with ``DataFrameSchema``: ``pandera``, or ``pandera.pandas`` in later releases."""
     try:
-        import pandera.pandas as module
-    except ImportError:
-        try:
-            import pandera as module
-        except ImportError as error:
-            raise InputError(f"pandera_schema needs the package pandera: {error}; install it") from error
-    return module
+        import pandera
+
+        if hasattr(pandera, "DataFrameSchema"):
+            return pandera
+        return importlib.import_module("pandera.pandas")
+    except ImportError as error:
+        raise InputError(f"pandera_schema: {error}; with pandas before 2.1 pandera must be before 0.24") from error
 
 
 def _refuse_unknown(where: Any, given: Mapping[str, Any], known: set[str]) -> None:

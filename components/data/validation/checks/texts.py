@@ -5,7 +5,6 @@ from __future__ import annotations
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -204,6 +203,5 @@ def _looks_cut(earlier: Mapping[str, int], present: Mapping[str, int], longer: M
     return _share_at(present, length) >= 0.3 and _share_at(present, length) > 2 * _share_at(earlier, length)
 
 
-def _share_at(values: Mapping[str, Any], length: int) -> float:
-    at_length: int = sum(count for value, count in values.items() if len(value) == length)
-    return at_length / max(1, sum(values.values()))
+def _share_at(values: Mapping[str, int], length: int) -> float:
+    return sum(count for value, count in values.items() if len(value) == length) / max(1, sum(values.values()))

@@ -205,6 +205,14 @@ def test_shuffled_column(check, clean):
     assert "hung together with temperature" in finding.description
 
 
+def test_columns_that_look_alike_swapped(check, clean):
+    generator = np.random.default_rng(4)
+    one, two = (generator.normal(0, 1, ROWS) for _ in range(2))
+    alike = {"one": one, "two": two, "of_one": one + 0.1, "half_of_two": two + generator.normal(0, 0.3, ROWS)}
+    finding = check({**alike, "one": two, "two": one}, alike)["crossed_relations"][0]
+    assert {finding.feature, *finding.description.split()} >= {"one", "two"}
+
+
 def test_sorted_label(check, clean):
     order = np.argsort(clean["late"], kind="stable")
     in_order = {name: [values[i] for i in order] for name, values in clean.items() if name not in ("flight", "time")}
