@@ -90,6 +90,8 @@ def local_source(source: str) -> Iterator[str]:
     Raises:
         InputError, TransientError: When it cannot be had.
     """
+    if not source:
+        raise InputError("no data is given; name a Dataset, a path or a URI")
     scheme, separator, _ = source.partition("://")
     if not separator:
         yield str(Path(source).expanduser())

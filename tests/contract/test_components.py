@@ -35,7 +35,7 @@ def test_a_component_runs_in_its_familys_image_and_installs_nothing(name: str, t
     family = component.python_func.__module__.split(".")[2]
     assert executor["container"]["image"] == f"shipway/{family}:{VERSION}"
     assert "pip install" not in text
-    assert "with step():" in executor["container"]["command"][-1], "its errors must become exit codes"
+    assert "with step()" in executor["container"]["command"][-1], "its errors must become exit codes"
     assert len(text) < 20_000
 
 

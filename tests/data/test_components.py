@@ -63,7 +63,7 @@ def test_chain(components, tmp_path, artifact):
     digest = components.resolve_data(str(source))
     components.ingest_data(str(source), digest, tables)
     components.transform_data(tables, rows, SQL)
-    components.generate_statistics(rows, statistics)
+    components.generate_statistics(statistics, rows)
     components.infer_schema(statistics, schema, label="late")
     found = components.validate_data(
         rows, statistics, schema, clean, anomalies, report, verdict, metrics, previous_statistics=statistics
@@ -89,6 +89,16 @@ def test_chain(components, tmp_path, artifact):
     assert Path(summary.path).read_text().startswith("# Prepared data")
 
 
+def test_statistics_of_files(components, tmp_path, artifact):
+    write_flights(tmp_path / "source")
+    statistics = artifact(dsl.Artifact, "statistics")
+    components.generate_statistics(statistics, data_uri=f"file://{tmp_path}/source/flights.csv")
+    assert statistics.metadata == {"rows": 480, "columns": 4}
+    with pytest.raises(SystemExit) as stopped:
+        components.generate_statistics(statistics)
+    assert stopped.value.code == 2
+
+
 def test_errors_become_exit_codes(components, tmp_path, artifact, capsys):
     with pytest.raises(SystemExit) as stopped:
         components.resolve_data(str(tmp_path / "none.csv"))
@@ -103,7 +113,7 @@ def test_rejected_data_leaves_its_anomalies(components, tmp_path, artifact):
         tables, rows = artifact(dsl.Dataset, f"tables-{name}"), artifact(dsl.Dataset, f"rows-{name}")
         components.ingest_data(str(tmp_path / name), components.resolve_data(str(tmp_path / name)), tables)
         components.transform_data(tables, rows, "SELECT * FROM flights")
-        components.generate_statistics(rows, statistics)
+        components.generate_statistics(statistics, rows)
         if name == "good":
             components.infer_schema(statistics, schema)
     clean, report = artifact(dsl.Dataset, "clean"), artifact(dsl.HTML, "report.html")

@@ -10,24 +10,55 @@ __all__ = ["generate_statistics", "infer_schema", "propose_schema", "resolve_sch
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def generate_statistics(dataset: dsl.Input[dsl.Dataset], statistics: dsl.Output[dsl.Artifact]) -> None:
-    """Describes every column of a Dataset with TFDV.
+def generate_statistics(
+    statistics: dsl.Output[dsl.Artifact],
+    dataset: dsl.Input[dsl.Dataset] = None,
+    data_uri: str = "",
+    slice_columns: list[str] = [],  # noqa: B006 (kfp writes the default into the component)
+    weight_column: str = "",
+    sample_fraction: float = 1.0,
+    seed: int = 0,
+    beam_options: list[str] = [],  # noqa: B006
+) -> None:
+    """Computes TFDV's statistics of a Dataset, or of files in Parquet, CSV or TFRecords.
 
-    Booleans are counted as 0 and 1, timestamps and dates as seconds since 1970-01-01 UTC.
+    The files are read once, batch by batch, in a process per core; memory does not grow with the rows. Booleans are
+    counted as 0 and 1, timestamps and dates as seconds since 1970-01-01 UTC.
 
     Args:
-        dataset: The rows.
-        statistics: ``statistics.pb`` (``DatasetFeatureStatisticsList``) and ``summary.json`` (counts, missing values,
-            means, histograms, top values); metadata: ``rows``, ``columns`` (how many).
+        statistics: ``statistics.pb`` (``DatasetFeatureStatisticsList``), ``summary.json`` (counts, missing values,
+            means, histograms, top values) and ``distributions.json`` (quantiles and counts, with which later data is
+            compared); metadata: ``rows``, ``columns`` (how many).
+        dataset: The rows; give this or ``data_uri``.
+        data_uri: A path, a ``file://`` or an ``http(s)://`` URI of a file (``.parquet``, ``.csv``, ``.csv.gz``,
+            ``.tfrecord``); a path may also name a directory of files of one kind, partitioned (``month=1/``) or not.
+            Never cache the step with it: the cache does not see the files change.
+        slice_columns: Adds statistics for each value of each of these columns, at most 1,000 slices.
+        weight_column: A column of numbers, without missing values, to weigh the rows by; empty for none.
+        sample_fraction: Share of the rows that is taken, above 0, at most 1; each row is drawn by itself.
+        seed: Says which rows are drawn; the same ones on every machine.
+        beam_options: Not empty computes on Apache Beam with these options, for data too large for one machine, such as
+            ``["--runner=DataflowRunner", "--temp_location=gs://bucket/tmp"]``. Every worker must see the files.
 
     Raises:
-        InputError: When the Dataset cannot be read.
+        InputError: When nothing readable is there, a file is broken (it and the place are named), or a parameter is
+            wrong.
     """
     from shipway.components.common.process import step
-    from shipway.components.data.statistics import generation as logic
+    from shipway.components.data.local_data import local_source
+    from shipway.components.data.statistics import generation
 
-    with step():
-        statistics.metadata.update(logic.generate_statistics(dataset.path, statistics.path))
+    with step(), local_source(dataset.path if dataset else data_uri) as source:
+        written = generation.generate_statistics(
+            source,
+            statistics.path,
+            slice_columns=slice_columns,
+            weight_column=weight_column,
+            sample_fraction=sample_fraction,
+            seed=seed,
+            beam_options=beam_options,
+        )
+        statistics.metadata.update(written)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)

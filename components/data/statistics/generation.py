@@ -26,6 +26,7 @@ from shipway.components.data.statistics.parts import Part, Selection, gather
 from shipway.components.data.statistics.summary import all_distributions, distributions, summary
 from shipway.components.data.statistics.workers import in_processes, process_count
 from shipway.components.data.tables import require_columns
+from shipway.components.data.validation.checks.relations import relations
 
 __all__ = ["EXACT_DISTINCT", "generate_statistics"]
 
@@ -53,7 +54,8 @@ def generate_statistics(
     ``distributions.json`` is ``{"rows", "columns": {name: {"kind": "number|string", "missing", "nan", "quantiles":
     [101 numbers, 0 % to 100 % of the finite values], "values": {text: count}, "other", "distinct"}}}``; ``values`` are
     the 1000 most frequent strings, or all of at most 1000 different whole numbers, and ``other`` counts the rest.
-    Both describe all rows, whatever the slices.
+    Both describe all rows, whatever the slices. Of Parquet files there is also ``relations``: how strongly the columns
+    hang together, and the share of repeated rows, as ``validation.checks.relations`` describes.
 
     Args:
         source: A file or a directory of Parquet, CSV (gzip too) or TFRecords.
@@ -92,7 +94,10 @@ def generate_statistics(
     with new_directory(statistics) as aside:
         (aside / "statistics.pb").write_bytes(proto.SerializeToString(deterministic=True))
         write_json(aside / "summary.json", essence)
-        write_json(aside / "distributions.json", all_distributions(proto.datasets[0], known))
+        told = all_distributions(proto.datasets[0], known)
+        if opened.format == "parquet" and not beam_options:
+            told["relations"] = relations(opened.files)
+        write_json(aside / "distributions.json", told)
     _LOG.info("%s rows, %d columns", f"{essence['rows']:,}", len(essence["columns"]))
     return {"rows": essence["rows"], "columns": len(essence["columns"])}
 

@@ -13,9 +13,10 @@ from shipway.components.data.validation.checks.data import ROW, Data
 from shipway.components.data.validation.findings import Finding
 from shipway.components.data.validation.settings import Parameter
 
-__all__ = ["duplicate_keys", "duplicate_rows", "repeated_rows", "row_count"]
+__all__ = ["duplicate_keys", "duplicate_rows", "repeated_rows", "repeated_share", "row_count"]
 
 _HASHED_AT_ONCE = 200
+_COMPARED_ROWS = 200_000
 
 
 @check("row_count", "fail", needs=["dataset"], per_feature=False)
@@ -73,10 +74,24 @@ def repeated_rows(data: Data, columns: list[str]) -> np.ndarray:
     Rows count as equal when 64 bits of a hash are: among 100 million rows a false one is there with a chance of
     1 in 3,700.
     """
-    parts = [columns[start : start + _HASHED_AT_ONCE] for start in range(0, len(columns), _HASHED_AT_ONCE)]
-    key = "hash(" + ", ".join(f"hash({', '.join(part)})" for part in parts) + ")"
+    key = _hashed(columns)
     repeated = f"SELECT {key} AS k, min({ROW}) AS first FROM data GROUP BY k HAVING count(*) > 1"  # noqa: S608
     if data.query(f"SELECT count(*) FROM ({repeated})") == [(0,)]:  # noqa: S608
         return np.empty(0, np.int64)
     query = f"SELECT {ROW} FROM data JOIN ({repeated}) ON {key} = k WHERE {ROW} <> first"  # noqa: S608
     return np.sort(data.database.execute(query).fetchnumpy()[ROW].astype(np.int64))
+
+
+def repeated_share(data: Data) -> float:
+    """Returns the share of rows equal to an earlier one in every column, of many rows an estimate."""
+    if not data.columns or not data.rows:
+        return 0.0
+    key, every = _hashed([column.sql for column in data.columns]), max(1, data.rows // _COMPARED_ROWS)
+    compared = f"SELECT {key} AS k FROM data WHERE {key} % {every} = 0"  # noqa: S608
+    ((rows, distinct),) = data.query(f"SELECT count(*), count(DISTINCT k) FROM ({compared})")  # noqa: S608
+    return 1 - distinct / rows if rows else 0.0
+
+
+def _hashed(columns: list[str]) -> str:
+    parts = [columns[start : start + _HASHED_AT_ONCE] for start in range(0, len(columns), _HASHED_AT_ONCE)]
+    return "hash(" + ", ".join(f"hash({', '.join(part)})" for part in parts) + ")"
