@@ -6,7 +6,7 @@ FAMILIES := components/data components/features components/tensorflow components
 # Pip's settings, where this machine has them, for uv as well.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: setup demo test lint compile lock lock-trixie clean
+.PHONY: setup demo test lint compile lock lock-trixie bench-validation bench-faults clean
 
 setup: $(VENV)/.complete
 
@@ -27,6 +27,12 @@ lint: setup build/tree
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+
+bench-validation: setup  ## Statistics side by side with TFDV and its peers; about 25 minutes.
+	$(VENV)/bin/python -m benchmarks.validation
+
+bench-faults: setup  ## Which injected faults are noticed; writes docs/fault-injection.md.
+	$(VENV)/bin/python -m benchmarks.faults
 
 compile: setup
 	$(SHIPWAY) compile --all -o build

@@ -34,7 +34,7 @@ def test_env_lists_every_family(shipway, tmp_path):
     listed = json.loads(shipway("env", "list", "--json").stdout)
     assert [entry["name"] for entry in listed] == ["data", "tensorflow", "pytorch", "lifecycle", "features", "serving"]
     nowhere = shipway("env", env={"SHIPWAY_CACHE_DIR": str(tmp_path), "PATH": ""})
-    assert nowhere.stdout.count("not made") == 5
+    assert nowhere.stdout.count("not made") == 6
 
 
 def test_env_python_runs_in_the_familys_environment(shipway):

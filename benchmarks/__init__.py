@@ -1,0 +1,1 @@
+"""What the project measures about itself, each part by one command of the Makefile."""

@@ -1,0 +1,1 @@
+"""How fast statistics are made, beside TFDV and other libraries: ``make bench-validation``."""
