@@ -225,16 +225,22 @@ def _validated(source: str, aside: Path, **given: Any) -> None:
 @click.option("-o", "--output", type=_PATH, required=True, metavar="FILE", help="Where to write the page.")
 @click.option("--previous", metavar="STATISTICS", help="Of earlier data, to see beside it.")
 @click.option("--serving", metavar="STATISTICS", help="Of serving data, to see beside it.")
+@click.option("--facets", is_flag=True, help="TFDV's Facets view; opened, it fetches scripts from two outside hosts.")
 @_as_json
-def report(statistics: str, output: Path, previous: str | None, serving: str | None, as_json: bool) -> None:
+def report(
+    statistics: str, output: Path, previous: str | None, serving: str | None, facets: bool, as_json: bool
+) -> None:
     """Draws what is in the data, with no judgement: one HTML file that needs no network.
 
     \b
     shipway data report january -o january.html
     shipway data report february.csv --previous january -o february.html
     """  # noqa: D301  click wants the character itself
+    from shipway.components.data.schema.protos import read_statistics
     from shipway.components.data.validation.report import render
 
+    if facets and serving:
+        raise InputError("--facets shows one other set beside the data; leave --serving out")
     given = {"data": statistics, "previous": previous, "serving": serving}
     with output_page(output) as aside, tempfile.TemporaryDirectory() as scratch:
         described = {
@@ -243,9 +249,14 @@ def report(statistics: str, output: Path, previous: str | None, serving: str | N
             if source
         }
         summary = read_json(described["data"] / "summary.json")
-        shapes = {kind: read_json(directory / "distributions.json") for kind, directory in described.items()}
-        unjudged = {"rows": summary["rows"], "rejected": False, "on_anomaly": "", "anomalies": []}
-        page = render(unjudged, summary, shapes["data"], shapes.get("previous"), shapes.get("serving"))
+        if facets:
+            from shipway.components.data.validation.report.facets import facets_html
+
+            page = facets_html(*(read_statistics(directory) for directory in described.values()))
+        else:
+            shapes = {kind: read_json(directory / "distributions.json") for kind, directory in described.items()}
+            unjudged = {"rows": summary["rows"], "rejected": False, "on_anomaly": "", "anomalies": []}
+            page = render(unjudged, summary, shapes["data"], shapes.get("previous"), shapes.get("serving"))
         aside.write_text(page, encoding="utf-8")
     _tell({"output": str(output), "rows": summary["rows"], "columns": len(summary["columns"])}, as_json)
 
