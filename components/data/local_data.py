@@ -181,6 +181,8 @@ def progress(what: str) -> Iterator[Callable[[float], None]]:
 
             def draw(share: float) -> None:
                 bar.update(min(share, 1.0) - bar.n)
+                if share >= 1:
+                    bar.refresh()
 
             yield draw
         return

@@ -13,7 +13,10 @@ import pyarrow.parquet as pq
 from shipway.components.common.artifacts import dataset_files, directory_digest, new_directory
 from shipway.components.common.errors import InputError
 
-__all__ = ["read_dataset", "require_columns", "write_dataset"]
+__all__ = ["PARQUET", "read_dataset", "require_columns", "write_dataset"]
+
+PARQUET: dict[str, Any] = {"compression": "zstd", "use_compliant_nested_type": False}
+"""How Arrow writes Datasets: with their lists' elements called as they are, so that read ones are written alike."""
 
 _ROW_GROUP_ROWS = 1 << 17
 
@@ -38,7 +41,7 @@ def write_dataset(table: pa.Table, path: str | Path, **metadata: Any) -> dict[st
         ``rows``, ``columns`` (how many) and ``digest``, with ``metadata`` added.
     """
     with new_directory(path) as aside:
-        pq.write_table(table, aside / "part-00000.parquet", compression="zstd", row_group_size=_ROW_GROUP_ROWS)
+        pq.write_table(table, aside / "part-00000.parquet", row_group_size=_ROW_GROUP_ROWS, **PARQUET)
         digest = directory_digest(aside)
     return {"rows": table.num_rows, "columns": table.num_columns, "digest": digest, **metadata}
 

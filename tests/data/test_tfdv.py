@@ -56,6 +56,7 @@ def test_schemas_and_validation_work(tmp_path):
 
 
 def test_what_needs_beam_says_so(tmp_path):
+    (tmp_path / "data.csv").write_text("n\n1\n")
     with pytest.raises(RuntimeError, match="whole_tfdv"):
         tfdv.generate_statistics_from_csv(str(tmp_path / "data.csv"))
     with pytest.raises(RuntimeError, match="whole_tfdv"):

@@ -58,7 +58,7 @@ def kind_needed(cells: pa.Array) -> int:
 
 def has_odd_numbers(block: bytes, kinds: Collection[pa.DataType]) -> bool:
     """Tells whether a block may hold what Arrow takes for a number and Python does not: ``0x1F``, ``nan(1)``."""
-    if pa.int64() in kinds and (b"x" in block or b"X" in block) and _has_hexadecimal(block):
+    if pa.int64() in kinds and _has_hexadecimal(block):
         return True
     return pa.float32() in kinds and b"(" in block and b"nan(" in block.lower()
 
@@ -70,8 +70,12 @@ def suspicious(numbers: pa.Array | pa.ChunkedArray) -> bool:
 
 def _has_hexadecimal(block: bytes) -> bool:
     data = np.frombuffer(block, np.uint8)
-    zeros = np.flatnonzero((data[:-1] == ord("0")) & (data[1:] | 0x20 == ord("x")))
-    return bool((~_ALPHANUMERIC[np.where(zeros > 0, data[zeros - 1], 0)]).any())
+    for mark in b"xX":
+        places = np.flatnonzero(data == mark) if mark in block else np.array([], int)
+        zeros = places[(places > 0) & (data[places - 1] == ord("0"))] - 1
+        if (~_ALPHANUMERIC[np.where(zeros > 0, data[zeros - 1], 0)]).any():
+            return True
+    return False
 
 
 def _kind(cell: str | None) -> int:

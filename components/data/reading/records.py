@@ -32,7 +32,7 @@ __all__ = [
     "wide_cells",
 ]
 
-BLOCK_BYTES = 1 << 22
+BLOCK_BYTES = 1 << 21
 """Bytes read at once: small enough for a processor's cache, large enough for thousands of rows."""
 RECORD_BYTES = 1 << 28
 """The longest record; a longer one is taken for a missing quotation mark or line break."""
@@ -105,8 +105,9 @@ def record_blocks(
             last = not data or left == 0
             end = _whole(file, offset, block, delimiter, last=last)
             if end:
-                yield offset, block[:end]
-                offset, rest, want = offset + end, block[end:], size
+                block, rest, data = block[:end], block[end:], b""
+                yield offset, block
+                offset, want = offset + end, size
             elif len(block) >= RECORD_BYTES:
                 raise InputError(
                     f"{file}, line {line_at(file, offset)}: a row of more than {RECORD_BYTES >> 20} MiB begins here; "

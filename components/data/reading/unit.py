@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,18 +66,9 @@ class Unit(ABC):
             require_columns(names, list(fields), "columns")
         wanted = pa.schema([fields[name] for name in names])
         own = [name for name in names if name not in values] or self.schema.names[:1]
-        places = {name: place for place, name in enumerate(own)}
+        # Nothing decoded is held here while the next piece is read.
         for piece in self._pieces(own, batch_rows):
-            decoded = self._decoded(piece, self.schema, own)
-            for start in range(0, decoded.num_rows, batch_rows):
-                batch = decoded.slice(start, batch_rows)
-                arrays = [
-                    pa.repeat(pa.scalar(values[field.name], field.type), batch.num_rows)
-                    if field.name in values
-                    else batch.column(places[field.name])
-                    for field in wanted
-                ]
-                yield pa.RecordBatch.from_arrays(arrays, schema=wanted)
+            yield from _batches(self._decoded(piece, self.schema, own), batch_rows, wanted, values)
 
     def settled(self) -> pa.Schema:
         """Returns ``schema`` with the types that all the unit's values need.
@@ -122,3 +113,19 @@ class Unit(ABC):
     @abstractmethod
     def _decoded(self, piece: Any, schema: pa.Schema, columns: Sequence[str]) -> pa.RecordBatch:
         """Returns a piece's columns with the types of ``schema``, or raises TypesChanged."""
+
+
+def _batches(
+    decoded: pa.RecordBatch, batch_rows: int, wanted: pa.Schema, values: Mapping[str, str | int | None]
+) -> Iterator[pa.RecordBatch]:
+    """Yields the rows, so many at once, with the columns that directories name."""
+    places = {name: place for place, name in enumerate(decoded.schema.names)}
+    for start in range(0, decoded.num_rows, batch_rows):
+        batch = decoded.slice(start, batch_rows)
+        arrays = [
+            pa.repeat(pa.scalar(values[field.name], field.type), batch.num_rows)
+            if field.name in values
+            else batch.column(places[field.name])
+            for field in wanted
+        ]
+        yield pa.RecordBatch.from_arrays(arrays, schema=wanted)

@@ -70,8 +70,8 @@ def propose_schema(
         schema: The current schema: what ``infer_schema`` wrote, or a file of protobuf text.
         proposal: Where to write the directory.
         report: Where to write a second copy of ``changes.md``.
-        tighten: Also propose to drop known values that no row has any more, and to ask for a value in every row
-            where no row lacks one. For data that shows all that is to come, not for a sample or a quiet month.
+        tighten: Also propose to drop known values that no row has any more, and to ask for a value in (nearly) every
+            row where no row lacks one. For data that shows all that is to come, not for a sample or a quiet month.
         max_unseen_fraction: As for ``infer_schema``; for columns that are added or replaced.
 
     Returns:
@@ -191,8 +191,8 @@ def _tightened(schema: schema_pb2.Schema, inferred: schema_pb2.Schema) -> schema
         new = seen.get(feature.name)
         if new is None or not _lives(feature):
             continue
-        if new.presence.min_fraction == 1:
-            feature.presence.min_fraction = 1
+        if new.presence.min_fraction > feature.presence.min_fraction:
+            feature.presence.min_fraction = new.presence.min_fraction
         seen_values, values = _values(new, inferred), _values(feature, tight)
         if seen_values and users[feature.domain] <= 1:
             values[:] = [value for value in values if value in seen_values]

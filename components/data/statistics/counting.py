@@ -23,7 +23,7 @@ class Counts:
         self.limit = limit
         self.limit_bytes = limit_bytes
         self._parts: list[pa.Table] = []
-        self._settled = 0
+        self._rows = self._bytes = self._settled = 0
 
     def add(self, values: pa.Array, weights: np.ndarray | None = None) -> None:
         """Counts values; they hold no nulls."""
@@ -44,25 +44,30 @@ class Counts:
 
     def _append(self, part: pa.Table) -> None:
         self._parts.append(part)
-        if sum(part.num_rows for part in self._parts) > 2 * self._settled + _LEAST_PENDING:
+        self._rows += part.num_rows
+        self._bytes += part["value"].nbytes
+        if self._rows > 2 * self._settled + _LEAST_PENDING:
             self.table()
 
     def table(self) -> pa.Table | None:
         """Returns columns ``value``, ``count`` and perhaps ``weight``, a row for each value; None without values."""
+        if not self._parts:
+            return None
         if len(self._parts) > 1:
             self._parts = [grouped(self._parts)]
-        self._settled = self._parts[0].num_rows if self._parts else 0
-        return self._parts[0] if self._parts else None
+        whole = self._parts[0]
+        self._rows = self._settled = whole.num_rows
+        self._bytes = whole["value"].nbytes
+        return whole
 
     def too_many(self) -> bool:
         """Whether a limit is passed; then the values should go to a sketch."""
-        if sum(part.num_rows for part in self._parts) <= self.limit and self._bytes() <= self.limit_bytes:
-            return False
-        self.table()
-        return self._settled > self.limit or self._bytes() > self.limit_bytes
+        if self._over():
+            self.table()
+        return self._over()
 
-    def _bytes(self) -> int:
-        return sum(part["value"].nbytes for part in self._parts)
+    def _over(self) -> bool:
+        return self._rows > self.limit or self._bytes > self.limit_bytes
 
 
 def grouped(parts: list[pa.Table]) -> pa.Table:

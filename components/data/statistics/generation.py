@@ -24,9 +24,9 @@ from shipway.components.data.statistics.beam import on_beam
 from shipway.components.data.statistics.engine import EXACT_DISTINCT, Plan
 from shipway.components.data.statistics.parts import Part, Selection, gather
 from shipway.components.data.statistics.summary import all_distributions, distributions, summary
+from shipway.components.data.statistics.without_pandas import arrow_without_pandas
 from shipway.components.data.statistics.workers import in_processes, process_count
 from shipway.components.data.tables import require_columns
-from shipway.components.data.validation.checks.relations import relations
 
 __all__ = ["EXACT_DISTINCT", "generate_statistics"]
 
@@ -80,26 +80,35 @@ def generate_statistics(
     """
     if not 0 < sample_fraction <= 1:
         raise InputError(f"sample_fraction is {sample_fraction}; it is a share of the rows above 0 and at most 1")
-    opened = open_source(source, format=format, optimistic=not beam_options)
-    require_columns(slice_columns, opened.schema.names, "slice_columns")
     selection = Selection(tuple(slice_columns), sample_fraction, seed)
     known: dict[str, Any] = {}
     if beam_options:
+        opened = _opened(source, format, selection, optimistic=False)
         proto = on_beam(opened, Plan.of(opened.schema, weight_column), selection, beam_options)
     else:
-        part = _gathered(opened, weight_column, selection, processes, progress or _ignore)
-        known = distributions(part.whole)
-        proto = part.proto()
+        with arrow_without_pandas():
+            opened = _opened(source, format, selection, optimistic=True)
+            part = _gathered(opened, weight_column, selection, processes, progress or _ignore)
+            known = distributions(part.whole)
+            proto = part.proto()
     essence = summary(proto.datasets[0])
     with new_directory(statistics) as aside:
         (aside / "statistics.pb").write_bytes(proto.SerializeToString(deterministic=True))
         write_json(aside / "summary.json", essence)
         told = all_distributions(proto.datasets[0], known)
         if opened.format == "parquet" and not beam_options:
+            from shipway.components.data.validation.checks.relations import relations  # what it imports takes a while
+
             told["relations"] = relations(opened.files)
         write_json(aside / "distributions.json", told)
     _LOG.info("%s rows, %d columns", f"{essence['rows']:,}", len(essence["columns"]))
     return {"rows": essence["rows"], "columns": len(essence["columns"])}
+
+
+def _opened(source: str | Path, format: str, selection: Selection, *, optimistic: bool) -> Source:  # noqa: A002
+    opened = open_source(source, format=format, optimistic=optimistic)
+    require_columns(selection.slice_columns, opened.schema.names, "slice_columns")
+    return opened
 
 
 def _gathered(

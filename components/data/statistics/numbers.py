@@ -153,7 +153,7 @@ class Numbers:
             finite = np.isfinite(values)
             values, each, counts = values[finite], each[finite], each[finite]
         zeros = int(each[values == 0].sum())
-        span = (values.min().item(), values.max().item()) if len(values) else (math.inf, -math.inf)
+        span = (values.min(), values.max()) if len(values) else (math.inf, -math.inf)
         self._join(_moments(values, counts), zeros, infinite, span)
 
     def _join(

@@ -21,7 +21,7 @@ __all__ = ["MOST_SLICES", "Part", "Selection", "gather", "slices"]
 
 MOST_SLICES = 1000
 
-_BATCH_ROWS = 1 << 16
+_BATCH_ROWS = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Selection:
             if self.fraction < 1:
                 batch = batch.take(pa.array(np.flatnonzero(draw.random(batch.num_rows) < self.fraction)))
             yield plain_batch(batch)
+            del batch
 
 
 @dataclass
@@ -102,6 +103,7 @@ def gather(index: int, unit: Unit, *, plan: Plan, selection: Selection) -> Part:
     part = Part.empty(plan)
     for batch in selection.batches(index, unit):
         part.add(batch, selection.slice_columns)
+        del batch
     part.compact()
     return part
 

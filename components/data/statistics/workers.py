@@ -6,7 +6,6 @@ import ctypes
 import multiprocessing
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import connection
@@ -124,9 +123,6 @@ def _serve(work: _Work, items: Sequence[Any], name: _Name, pipe: connection.Conn
     ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != parent:
         return
-    # Arrow loads pandas, which takes longer than the work on a small file, unless it has been told that there is none.
-    if "pandas" not in sys.modules:
-        sys.modules["pandas"] = None  # type: ignore[assignment]
     while True:
         try:
             index = pipe.recv()

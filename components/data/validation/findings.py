@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["CheckRun", "Comparison", "Finding", "Moved", "as_json", "merge"]
+__all__ = ["MOVED_SHOWN", "CheckRun", "Comparison", "Finding", "Moved", "as_json", "merge"]
 
 MOVED_SHOWN = 5
 

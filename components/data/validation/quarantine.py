@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from shipway.components.common.artifacts import directory_digest, new_directory
 from shipway.components.common.errors import InputError
+from shipway.components.data.tables import PARQUET
 from shipway.components.data.validation.findings import Finding, merge
 
 __all__ = ["Quarantined", "quarantine", "quarantined_lines"]
@@ -212,7 +213,7 @@ class _Writer:
         self._schema = schema
         self._group_rows = _group_rows(schema)
         self._waiting: list[pa.RecordBatch] = []
-        self._writer = pq.ParquetWriter(file, schema, compression="zstd")
+        self._writer = pq.ParquetWriter(file, schema, **PARQUET)
 
     def __enter__(self) -> _Writer:
         return self

@@ -89,7 +89,7 @@ def test_feature_of_two_types(records):
     mixed = [example(n=[1])] * 300 + [example(n=[1.5])] * 300
     random.Random(0).shuffle(mixed)
     assert "data.tfrecord, in the " in message(records(mixed))
-    assert "'n' holds" in message(records([example(n=[1])] * 70_000 + [example(n=[1.5])] * 70_000))
+    assert "'n' holds" in message(records([example(n=[1])] * 100_000 + [example(n=[1.5])] * 100_000))
 
 
 def test_empty_files(records):

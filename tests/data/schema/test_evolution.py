@@ -26,7 +26,7 @@ OLD = {
 }
 NEW = {
     "n": np.arange(ROWS),
-    "f": [None, *(np.arange(1, ROWS) / 7)],
+    "f": [*[None] * 9, *(np.arange(9, ROWS) / 7)],
     "kind": ["a", "b", "d"] * (ROWS // 3),
     "turned": ["x", "w"] * (ROWS // 2),
     "y": [0, 1] * (ROWS // 2),
@@ -193,7 +193,7 @@ def test_tightening_is_asked_for(proposed, tmp_path):
         ("f", "presence"): "narrows",
     }
     assert (changes["kind", "values"]["before"], changes["kind", "values"]["after"]) == (["c"], [])
-    assert changes["f", "presence"]["after"]["min_fraction"] == 1
+    assert changes["f", "presence"]["after"]["min_fraction"] == pytest.approx(0.99)
     assert changes["f", "presence"]["reason"] == "true of all 300 rows"
     assert remaining(tmp_path) == {}
 

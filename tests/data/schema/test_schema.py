@@ -44,6 +44,17 @@ def anomalies(statistics, schema, **parameters):
     return {name: [reason.type for reason in info.reason] for name, info in proto.anomaly_info.items()}
 
 
+def test_what_is_asked_of_a_column(described, tmp_path):
+    columns = {**COLUMNS, "count": [None, *range(ROWS - 1)]}
+    metadata = infer_schema(described(columns), tmp_path / "schema", label="kind", max_unseen_fraction=0.05)
+    assert (metadata["features"], metadata["curated"]) == (len(COLUMNS), False)
+    features = {feature.name: feature for feature in read_schema(tmp_path / "schema").feature}
+    assert features["kind"].distribution_constraints.min_domain_mass == 0.95
+    assert not features["count"].HasField("distribution_constraints")
+    assert features["flag"].presence.min_fraction == pytest.approx(1 - 3 / ROWS)
+    assert features["count"].presence.min_fraction == 0
+
+
 def test_serving_data_has_no_label(inferred, described):
     schema, features = inferred(label="kind")
     assert list(schema.default_environment) == ["TRAINING", "SERVING"]

@@ -30,7 +30,8 @@ def _generated(table, tmp_path, **options):
 @pytest.mark.parametrize("seed", range(40))
 def test_made_tables(seed, tmp_path):
     table = made_table(seed)
-    assert differences(_generated(table, tmp_path, processes=1), tfdv_in_memory(table), table) == []
+    ours = _generated(table, tmp_path, processes=1)
+    assert differences(ours, tfdv_in_memory(table), table, in_memory=True) == []
 
 
 @pytest.mark.parametrize("seed", range(40, 50))
@@ -39,30 +40,29 @@ def test_weighted_rows(seed, tmp_path):
     ours = _generated(table, tmp_path, weight_column="weight", processes=1)
     theirs = tfdv_in_memory(table, "weight")
     assert ours.datasets[0].weighted_num_examples > 0
-    assert differences(ours, theirs, table) == []
+    assert differences(ours, theirs, table, in_memory=True) == []
 
 
-@pytest.mark.parametrize("seed", [2, 3])
-def test_small_batches_on_beam(seed, tmp_path):
-    """On Beam TFDV counts strings exactly, so even those that are no UTF-8 are compared byte for byte."""
-    table = made_table(seed, rows=3000, columns=20)
-    ids = pa.array([f"id {number}" for number in np.random.default_rng(seed).integers(0, 2500, 3000)])
+def test_small_batches_on_beam(tmp_path):
+    """On Beam TFDV counts strings exactly, so here top values that are no UTF-8 are compared too."""
+    table = made_table(2, rows=3000, columns=len(KINDS))
+    ids = pa.array([f"id {number}" for number in np.random.default_rng(2).integers(0, 2500, 3000)])
     table = table.append_column("ids", ids)
     theirs = tfdv_on_beam(table, tmp_path / "beam.pb", desired_batch_size=100)
     theirs.datasets[0].features.sort(key=lambda feature: table.column_names.index(feature.path.step[0]))
-    assert [path for path in differences(_generated(table, tmp_path), theirs, table) if "mean" not in path] == []
+    assert differences(_generated(table, tmp_path), theirs, table) == []
 
 
-@pytest.mark.parametrize("kind", ["categories", "ints", "small_ints", "floats", "word_lists", "bools"])
-def test_slices(kind, tmp_path):
+def test_slices(tmp_path):
     """Without missing values, with which TFDV's own slicer sometimes ends the process."""
     draw = np.random.default_rng(1)
-    sorts = dict.fromkeys([kind, "codes", "floats", "int_lists"])
-    table = pa.table({f"{sort}_{index}": KINDS[sort](draw, 60) for index, sort in enumerate(sorts)})
-    theirs = tfdv_on_beam(table, tmp_path / "beam.pb", f"{kind}_0")
-    ours = _generated(table, tmp_path, slice_columns=[f"{kind}_0"])
-    assert ours.datasets[0].name == "All Examples"
-    assert len(ours.datasets) == len(theirs.datasets) > 2
+    sliced = ["categories", "ints", "small_ints", "floats", "word_lists", "bools"]
+    table = pa.table({kind: KINDS[kind](draw, 12) for kind in [*sliced, "codes", "int_lists"]})
+    theirs = tfdv_on_beam(table, tmp_path / "beam.pb", sliced)
+    ours = _generated(table, tmp_path, slice_columns=sliced)
+    names = [dataset.name for dataset in ours.datasets]
+    assert names[0] == "All Examples"
+    assert all(sum(name.startswith(f"{kind}_") for name in names) > 1 for kind in sliced)
     assert [path for path in differences(ours, theirs, table) if "/place:" not in path] == []
 
 
@@ -101,9 +101,8 @@ def test_tfrecords(tmp_path):
     assert differences(ours, theirs, pa.table({name: pa.array([], pa.string()) for name in order})) == []
 
 
-@pytest.mark.parametrize("seed", [5, 11])
-def test_any_number_of_processes_gives_the_same_bytes(seed, tmp_path):
-    source = _write(made_table(seed, rows=30_000, columns=20), tmp_path / "rows", 7000)
+def test_any_number_of_processes_gives_the_same_bytes(tmp_path):
+    source = _write(made_table(5, rows=30_000, columns=len(KINDS)), tmp_path / "rows", 7000)
     for processes in (1, 2, 3):
         generate_statistics(source, tmp_path / str(processes), processes=processes, sample_fraction=0.7)
     for name in ("statistics.pb", "summary.json", "distributions.json"):

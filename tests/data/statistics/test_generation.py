@@ -184,6 +184,12 @@ def test_wrong_options(options, message, generate):
         generate(table, **options)
 
 
+def test_what_is_no_source(tmp_path):
+    with pytest.raises(InputError, match="without readable files"):
+        generate_statistics(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_broken_file_is_named(generate, tmp_path):
     generate(pa.table({"n": np.arange(40_000)}), files=2)
     file = tmp_path / "rows" / "part-1.parquet"

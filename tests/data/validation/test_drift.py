@@ -316,8 +316,20 @@ def test_new_values(months):
     some = months(lambda c: {"carrier": np.where(np.arange(4000) % 12 == 0, "ZZ", c["carrier"])})
     (finding,) = counted("new_values", some)
     assert (finding.feature, round(finding.value, 3), finding.moved[0].bin) == ("carrier", 0.084, "ZZ")
-    assert counted("new_values", some, max_share=0.1) == []
+    assert finding.severity == "fail"
+    assert [f.severity for f in counted("new_values", some, max_share=0.1)] == ["warn"]
+    assert counted("new_values", some, max_share=0.1, warn_share=0.1) == []
     assert counted("new_values", some, features={"carrier": "off"}) == []
+    some.schema.feature.add(name="carrier", domain="carriers")
+    some.schema.string_domain.add(name="carriers", value=["ZZ"])
+    assert counted("new_values", some) == []
+
+
+def test_a_new_value_of_few_rows_warns(context):
+    before, after = ({"kind": ["a", "b"] * 60 + more} for more in (["a"], ["c"]))
+    assert [f.severity for f in counted("new_values", context(before, after))] == ["warn"]
+    rare = {"kind": ["a", "b"] * 60 + ["d", "e"]}
+    assert counted("new_values", context(rare, after)) == []
 
 
 def test_new_values_of_free_text_are_expected(context):

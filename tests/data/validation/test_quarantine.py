@@ -18,7 +18,7 @@ def caught(check, feature, rows, severity="fail", short=""):
     return Finding(check, severity, feature, short, "", row_numbers=np.array(rows, np.int64))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def table():
     rows = 200_000
     moment = datetime.datetime(2013, 1, 1, tzinfo=datetime.UTC)

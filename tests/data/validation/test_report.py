@@ -34,21 +34,23 @@ class Page(html.parser.HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.elements, self.open = [], []
+        self.elements, self.open, self.words = [], [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         element = {"tag": tag, "text": "", "inside": [e["tag"] for e in self.open], **dict(attributes)}
+        element["begins"] = len(self.words)
         self.elements.append(element)
         if tag not in ("meta", "input"):
             self.open.append(element)
 
     def handle_endtag(self, tag):
-        assert self.open.pop()["tag"] == tag
+        element = self.open.pop()
+        assert element["tag"] == tag
+        element["text"] = "".join(self.words[element["begins"] :])
 
     def handle_data(self, data):
-        for element in self.open:
-            element["text"] += data
+        self.words.append(data)
 
     def all(self, tag, style=""):
         return [e for e in self.elements if e["tag"] == tag and (not style or style in (e.get("class") or "").split())]
@@ -137,15 +139,19 @@ def page(today, earlier):
     return render(anomalies, today[0], today[1], earlier[1], serving, lines)
 
 
-def test_a_page_of_200_columns_is_small_and_always_the_same(page, today, earlier):
+@pytest.fixture(scope="module")
+def parsed(page):
+    return Page(page)
+
+
+def test_a_page_of_200_columns_is_small_and_always_the_same(page, parsed, today, earlier):
     assert len(page.encode()) < 2_000_000
-    assert len(Page(page).all("details", "column")) == COLUMNS
+    assert len(parsed.all("details", "column")) == COLUMNS
     arguments = (judged(FINDINGS), today[0], today[1], earlier[1])
     assert render(*arguments) == render(*arguments)
 
 
-def test_nothing_is_fetched_and_only_its_own_script_runs(page):
-    parsed = Page(page)
+def test_nothing_is_fetched_and_only_its_own_script_runs(page, parsed):
     policy = next(e["content"] for e in parsed.all("meta") if e.get("http-equiv") == "Content-Security-Policy")
     digest = base64.b64encode(hashlib.sha256(parsed.one("script")["text"].encode()).digest()).decode()
     assert policy.startswith(f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; ")
@@ -153,8 +159,7 @@ def test_nothing_is_fetched_and_only_its_own_script_runs(page):
     assert all(e["href"].startswith("#") for e in parsed.elements if "href" in e)
 
 
-def test_links_lead_to_columns(page):
-    parsed = Page(page)
+def test_links_lead_to_columns(parsed):
     places = {e["id"] for e in parsed.elements if "id" in e}
     links = [e["href"][1:] for e in parsed.all("a")]
     assert set(links) <= places
@@ -162,8 +167,7 @@ def test_links_lead_to_columns(page):
     assert any(link.startswith("column-") for link in links)
 
 
-def test_the_worst_comes_first(page):
-    parsed = Page(page)
+def test_the_worst_comes_first(parsed):
     assert [e["text"] for e in parsed.all("h2")] == ["Anomalies", "Quarantine", "Columns", "Checks"]
     groups = [e["text"] for e in parsed.all("details", "group")]
     assert ["column 6" in groups[0], "whole dataset" in groups[1], "column 8" in groups[2]] == [True] * 3
@@ -174,13 +178,13 @@ def test_the_worst_comes_first(page):
     assert {e["data-name"] for e in parsed.all("details", "column")[:2]} == {"column 6", "column 8"}
 
 
-def test_only_what_changed_is_called_changed(page):
-    changed = {e["data-name"] for e in Page(page).all("details", "column") if "data-changed" in e}
+def test_only_what_changed_is_called_changed(parsed):
+    changed = {e["data-name"] for e in parsed.all("details", "column") if "data-changed" in e}
     assert changed == {"column 6", "column 8"}
 
 
-def test_the_verdict_and_the_numbers_stand_on_top(page):
-    header = Page(page).one("header")["text"]
+def test_the_verdict_and_the_numbers_stand_on_top(parsed):
+    header = parsed.one("header")["text"]
     for words in ("✕ rejected", "2 failures, 1 warning", "3,000", "previous 4,000", "200", "2 changed", "of 3"):
         assert words in header
 
@@ -198,9 +202,9 @@ def test_the_verdict_and_the_numbers_stand_on_top(page):
 )  # fmt: skip
 def test_verdicts(today, findings, options, words, sentence):
     anomalies = judged(findings, **options)
-    header = Page(render(anomalies, today[0], today[1])).one("header")["text"]
-    assert Page(render(anomalies, today[0], today[1])).all("title")[0]["text"] == f"Data validation · {words}"
-    assert sentence in header
+    page = Page(render(anomalies, today[0], today[1]))
+    assert page.all("title")[0]["text"] == f"Data validation · {words}"
+    assert sentence in page.one("header")["text"]
     assert words in markdown(anomalies, today[0]).splitlines()[0]
 
 
@@ -212,13 +216,12 @@ def test_data_that_was_only_described_did_not_pass(today, earlier):
     assert "passed" not in parsed.one("header")["text"]
 
 
-def test_checks_say_what_they_found_and_why_they_did_not_run(page):
-    table = Page(page).one("table", "checks")["text"]
+def test_checks_say_what_they_found_and_why_they_did_not_run(parsed):
+    table = parsed.one("table", "checks")["text"]
     assert re.search(r"drift\s*fail\s*1 finding.*constant\s*warn\s*✓ nothing found.*not run: needs a label", table)
 
 
-def test_a_quarantined_row_opens_to_the_whole_row_and_the_reason(page):
-    parsed = Page(page)
+def test_a_quarantined_row_opens_to_the_whole_row_and_the_reason(page, parsed):
     rows = parsed.all("details", "sampled")
     assert 1 < len(rows) <= 4000 / COLUMNS
     assert "150 of" not in page
@@ -295,8 +298,8 @@ def test_columns_that_came_went_or_changed_their_kind(tmp_path):
     assert all(tags[e["data-name"]] in e["text"] and e["data-moved"] == "1.0000" for e in lines)
 
 
-def test_a_column_that_serving_lacks_is_no_change(page):
-    (line,) = (e for e in Page(page).all("details", "column") if e["data-name"] == "column 0")
+def test_a_column_that_serving_lacks_is_no_change(parsed):
+    (line,) = (e for e in parsed.all("details", "column") if e["data-name"] == "column 0")
     assert "not in serving" in line["text"]
     assert "data-changed" not in line
 

@@ -62,7 +62,7 @@ def test_same_data_passes(judged, tmp_path):
     [
         ({"n": [str(i) for i in range(1000)]}, "n", "UNEXPECTED_DATA_TYPE"),
         ({"n": [i + 0.5 for i in range(1000)]}, "n", "UNEXPECTED_DATA_TYPE"),
-        ({"n": [None, *range(999)]}, "n", "FEATURE_TYPE_LOW_FRACTION_PRESENT"),
+        ({"n": [*[None] * 4, *range(996)]}, "n", "FEATURE_TYPE_LOW_FRACTION_PRESENT"),
         ({"n": None}, "n", "SCHEMA_MISSING_COLUMN"),
         ({"new": [1] * 1000}, "new", "SCHEMA_NEW_COLUMN"),
         ({"kind": ["a", "b"] * 490 + ["<c>"] * 20}, "kind", "ENUM_TYPE_UNEXPECTED_STRING_VALUES"),
@@ -96,7 +96,7 @@ def test_every_anomaly_is_named(judged):
 
 
 def test_warn_lets_the_data_pass(judged, caplog):
-    found, raised = judged({**GOOD, "n": [None, *range(999)]}, GOOD, on_anomaly="warn")
+    found, raised = judged({**GOOD, "n": [*[None] * 4, *range(996)]}, GOOD, on_anomaly="warn")
     assert raised is None
     assert len(found) == 1
     assert "n: Column dropped" in caplog.text
@@ -126,7 +126,7 @@ WRONG = [
     ({"label": "kin"}, "label: there is no column 'kin'; did you mean 'kind'"),
     ({"time_column": "when"}, "time_column: there is no column 'when'"),
     ({"key_columns": ["n", "k"]}, "key_columns: there is no column 'k'"),
-    ({"environment": "SERVIN"}, "no environment 'SERVIN'"),
+    ({"environment": "SERVIN"}, "environment='SERVIN': the schema has no such default_environment"),
     ({"previous_statistics": "/no"}, "/no/summary.json does not exist"),
 ]
 
@@ -260,7 +260,7 @@ def drifting(generator, share):
 
 
 def test_drift_is_an_anomaly_with_its_comparison(gated, tmp_path):
-    before, after = (drifting(np.random.default_rng(1), share) for share in (0.5, 0.8))
+    before, after = (drifting(np.random.default_rng(seed), share) for seed, share in ((1, 0.5), (2, 0.8)))
     with pytest.raises(DataRejected, match="kind: Drift from the previous data: l-infinity"):
         gated(after, previous=before)
     (finding,) = told(tmp_path)["anomalies"]

@@ -76,6 +76,11 @@ class View:
         kept: Mapping[str, Any] = (self.context.previous_distributions or {}).get("relations", {})
         return both_ways(kept.get("strength", {}))
 
+    @property
+    def known_names(self) -> list[str]:
+        """The Dataset's columns, then those that only the schema has."""
+        return list(dict.fromkeys([*self.data.names, *(feature.name for feature in self.context.schema.feature)]))
+
     def shared(self, kind: str) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
         """Yields name, previous and present distribution of each column of a kind that both have, if it has values."""
         for name, after in self.now.items():

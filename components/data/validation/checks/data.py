@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from shipway.components.common.errors import InputError
 from shipway.components.data.database import connect, identifier, literal, literals
+from shipway.components.data.reading.csv_header import require_same_names
 from shipway.components.data.validation.checks.ties import strengths
 
 __all__ = ["NUMBERS", "ROW", "Aggregate", "Column", "Data", "Sample"]
@@ -72,9 +73,12 @@ class Data:
         self._aggregated: dict[Aggregate, dict[str, Any]] = {}
         try:
             footers = [pq.read_metadata(file) for file in self.files]
-            self.names = pq.read_schema(self.files[0]).names
+            names = [footer.schema.to_arrow_schema().names for footer in footers]
         except (pa.ArrowInvalid, OSError) as error:
             raise InputError(f"the Dataset cannot be read: {error}; write it again") from error
+        self.names = names[0]
+        for file, others in zip(self.files, names, strict=True):
+            require_same_names(file, others, self.files[0], self.names)
         starts = np.cumsum([0, *(footer.num_rows for footer in footers)])
         self.rows = int(starts[-1])
         self._spill = tempfile.TemporaryDirectory()
@@ -90,7 +94,7 @@ class Data:
         self.database.execute(f"SET allowed_paths = {literals(self.files)}")
         self.database.execute("SET enable_external_access = false")
         offset = f"[{', '.join(map(str, starts))}][(file_index + 1)::BIGINT]"
-        source = f"read_parquet({literals(self.files)}, hive_partitioning = false)"
+        source = f"read_parquet({literals(self.files)}, hive_partitioning = false, union_by_name = true)"
         row = "file_row_number" if len(starts) == 1 else f"file_row_number + {offset}"
         self.database.execute(f"CREATE VIEW data AS SELECT *, {row} AS {ROW} FROM {source}")  # noqa: S608
         described = self.database.execute("DESCRIBE data").fetchall()[:-1]

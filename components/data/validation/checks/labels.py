@@ -1,18 +1,20 @@
-"""Labels that are missing, have one class, or stand in the features."""
+"""Labels that are missing, have one class or other shares of the classes, or stand in the features."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import NormalDist
 
 import numpy as np
 
 from shipway.components.data.validation.checks.bins import binned, table_of
 from shipway.components.data.validation.checks.check import View, check
 from shipway.components.data.validation.checks.shapes import shares
-from shipway.components.data.validation.findings import Finding
+from shipway.components.data.validation.findings import MOVED_SHOWN, Finding, Moved
+from shipway.components.data.validation.seasons import clock
 from shipway.components.data.validation.settings import Parameter
 
-__all__ = ["label_classes", "label_leakage", "label_missing"]
+__all__ = ["label_classes", "label_leakage", "label_missing", "label_shift"]
 
 _FEW = 20
 _MOST_CLASSES = 100
@@ -64,6 +66,49 @@ def label_classes(view: View) -> Iterator[Finding]:
         shown = ", ".join(f"{value} ({share:.2%})" for value, share in gone.items())
         description = f"No row has the label {shown} any more; the previous shares are in brackets."
         yield view.finding(label, "A class of the label is gone", description, value=len(gone), measure="classes")
+
+
+@check(
+    "label_shift",
+    "warn",
+    needs=["previous", "label"],
+    parameters={
+        "max_change": Parameter(0.1, "change of a class's share that is let pass", 0, 1),
+        # In 2013 the share of late flights changes by up to 0.12 from month to month.
+        "max_change_in_time": Parameter(0.2, "the same of data with times that run on", 0, 1),
+        "chance": Parameter(1e-3, "chance of a false alarm that sampling may have", 1e-12, 0.5),
+    },
+    per_feature=False,
+)
+def label_shift(view: View) -> Iterator[Finding]:
+    """The label's classes have about the shares that they had in the previous data."""
+    label = view.context.label
+    sides = [shares(columns.get(label)) for columns in (view.before, view.now)]
+    classes = sides[0].keys() | sides[1].keys()
+    if not all(sides) or len(classes) > _MOST_CLASSES:
+        return
+    counts = [sum(columns[label]["values"].values()) for columns in (view.before, view.now)]
+    moves = [Moved(each, *(side.get(each, 0.0) for side in sides)) for each in sorted(classes)]
+    moved = sorted(moves, key=lambda move: -abs(move.after - move.before))[:MOVED_SHOWN]
+    most = moved[0]
+    pooled = (most.before * counts[0] + most.after * counts[1]) / sum(counts)
+    errors = NormalDist().inv_cdf(1 - view.settings["chance"] / (2 * len(classes)))
+    noise = errors * (pooled * (1 - pooled) * (1 / counts[0] + 1 / counts[1])) ** 0.5
+    limit = max(noise, view.settings["max_change_in_time" if clock(view.context) else "max_change"])
+    change = abs(most.after - most.before)
+    if change > limit:
+        description = (
+            f"{most.bin} was {most.before:.2%} of the labels and is {most.after:.2%}; {limit:.2%} is let pass."
+        )
+        yield view.finding(
+            label,
+            "Other shares of the classes",
+            description,
+            value=change,
+            threshold=limit,
+            measure="change of the share",
+            moved=tuple(moved),
+        )
 
 
 @check(

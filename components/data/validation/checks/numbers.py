@@ -1,8 +1,8 @@
-"""Numbers that are none, stand for missing ones, or lie where no earlier one lay."""
+"""Numbers that are none, stand for missing ones, repeat, or are rounded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,19 @@ from shipway.components.data.validation.checks.check import View, check
 from shipway.components.data.validation.checks.data import NUMBERS, Aggregate
 from shipway.components.data.validation.checks.shapes import decimals, quantiles, usual_values
 from shipway.components.data.validation.findings import Finding
+from shipway.components.data.validation.seasons import follow_time
 from shipway.components.data.validation.settings import Parameter
 
-__all__ = ["far_values", "lost_precision", "not_finite", "sentinels", "value_spikes"]
+__all__ = ["lost_precision", "more_zeros", "not_finite", "sentinels", "value_spikes"]
 
 _NINES = [sign * (10**digits - 1) for digits in range(1, 10) for sign in (1, -1)]
 _LIMITS = [-(2**15), 2**15 - 1, 2**16 - 1, -(2**31), 2**31 - 1, 2**32 - 1]
 _SENTINELS = frozenset(map(float, [*_NINES, *_LIMITS, -1e30, 1e30, -1e20, 1e20]))
-_FEW_TIMES = 0.05
+_CHANCE = 1e-3
+_ERRORS = 4.0
+_SPIKE_ERRORS = 3.0
+# Where n numbers had no zero, up to 3 / n may be zero all the same (Hanley and Lippman-Hand 1983).
+_FEWEST_ZEROS = 3
 _NOT_FINITE = Aggregate(("float",), "count(*) FILTER (NOT isfinite(CAST({c} AS DOUBLE)))")
 
 
@@ -69,30 +74,45 @@ def _stands_alone(view: View, column: str, value: float) -> bool:
 
 
 @check(
-    "far_values",
+    "more_zeros",
     "warn",
-    needs=["dataset", "previous"],
-    parameters={"ranges": Parameter(5.0, "how many times the previous range a value may lie outside it", 0)},
+    needs=["previous"],
+    parameters={
+        "max_gain": Parameter(0.02, "gain of the zeros' share of the numbers that is let pass at least", 0, 1),
+        "max_spread": Parameter(0.2, "standard deviations sqrt(p (1 - p)) of the previous share p let pass on top", 0),
+    },
 )
-def far_values(view: View) -> Iterator[Finding]:
-    """Numbers many times farther out than any of the previous data."""
-    for column in view.columns(*NUMBERS, "time"):
-        points, before = quantiles(view.now.get(column.name)), quantiles(view.before.get(column.name))
-        if points is None or before is None or before[-1] == before[0]:
+def more_zeros(view: View) -> Iterator[Finding]:
+    """Many more zeros than in the previous data, where missing values may be meant."""
+    sides = _zeros(view.context.previous_summary), _zeros(view.context.summary)
+    found = {}
+    for name in view.now:
+        (zeros_before, numbers_before), (zeros, numbers) = (side.get(name, (0, 0)) for side in sides)
+        settings = view.settings.of(name)
+        if not numbers or not numbers_before or name == view.context.label or settings.severity == "off":
             continue
-        slack = view.settings.of(column.name)["ranges"] * (before[-1] - before[0])
-        low, high = float(before[0] - slack), float(before[-1] + slack)
-        if points[0] < low or points[-1] > high:
-            number = f"CAST({f'epoch({column.sql})' if column.kind == 'time' else column.sql} AS DOUBLE)"
-            rows = view.data.row_numbers(f"isfinite({number}) AND ({number} < {low!r} OR {number} > {high!r})")
-            # Later data as a whole lies far after earlier data; a few rows of it do not.
-            if column.kind == "time" and len(rows) > _FEW_TIMES * view.data.rows:
-                continue
-            description = (
-                f"lie far outside the previous {before[0]:.6g} to {before[-1]:.6g}; "
-                f"now there is {points[0] if points[0] < low else points[-1]:.6g}."
-            )
-            yield from view.rows_caught(column.name, "Values far out", description, rows)
+        was, share = zeros_before / numbers_before, zeros / numbers
+        variance = was * (1 - was)
+        threshold = settings["max_gain"] + settings["max_spread"] * variance**0.5
+        threshold += _ERRORS * (variance * (1 / numbers + 1 / numbers_before)) ** 0.5
+        if share - was > max(threshold, _FEWEST_ZEROS / numbers_before):
+            found[name] = (was, share, threshold)
+    for name in found.keys() - follow_time(view.context, list(found)):
+        was, share, threshold = found[name]
+        description = f"{share:.2%} of the numbers are 0 after {was:.2%}; a missing value may be meant."
+        yield view.finding(
+            name, "More zeros", description, value=share - was, threshold=threshold, measure="share gained"
+        )
+
+
+def _zeros(summary: Mapping[str, Any] | None) -> dict[str, tuple[int, int]]:
+    """Returns how many zeros each column of numbers has, and how many numbers."""
+    rows = (summary or {}).get("rows", 0)
+    return {
+        column["name"]: (column["zeros"], rows - column["missing"])
+        for column in (summary or {}).get("columns", ())
+        if column["zeros"] is not None
+    }
 
 
 @check(
@@ -109,10 +129,14 @@ def value_spikes(view: View) -> Iterator[Finding]:
         if earlier is None or points is None or len(np.unique(earlier)) < 50:
             continue
         values, counts = np.unique(points, return_counts=True)
+        if len(values) < 2:
+            continue
         most = counts.max()
         value, share = float(values[counts.argmax()]), (int(most) - 1) / 100
         gain = share - float(np.mean(earlier == value))
-        threshold = view.settings.of(name)["min_gain"]
+        # Of a few rows some share a number by chance.
+        chance = _SPIKE_ERRORS * (share * (1 - share) / view.context.distributions["rows"]) ** 0.5
+        threshold = max(view.settings.of(name)["min_gain"], chance)
         # A month has its own frequent temperatures, but several of them.
         if gain > threshold and share > 3 * (share - gain) and most > 2 * np.sort(counts)[-2]:
             description = (
@@ -127,20 +151,17 @@ def value_spikes(view: View) -> Iterator[Finding]:
     "lost_precision",
     "warn",
     needs=["previous"],
-    parameters={"min_share": Parameter(0.5, "share of the previous numbers that had the decimals", 0.05, 1)},
+    parameters={"min_share": Parameter(0.5, "share of the previous numbers that had the digits", 0.05, 1)},
 )
 def lost_precision(view: View) -> Iterator[Finding]:
-    """Numbers with fewer decimals than in the previous data."""
+    """Numbers rounded to fewer digits than in the previous data."""
     for name, before, after in view.shared("number"):
-        earlier, points = usual_values(before), usual_values(after)
+        earlier, points = decimals(usual_values(before)), usual_values(after)
         if len(earlier) < 10 or len(points) < 2:
             continue
-        had, have = _decimals_of_most(earlier, view.settings.of(name)["min_share"]), int(decimals(points).max())
-        if have < had:
-            description = f"No number has more than {have} decimals; in the previous data most had {had}."
-            yield view.finding(name, "Fewer decimals", description, value=have, threshold=had, measure="decimals")
-
-
-def _decimals_of_most(points: np.ndarray, share: float) -> int:
-    ordered: Any = np.sort(decimals(points))[::-1]
-    return int(ordered[int(np.ceil(share * len(ordered))) - 1])
+        had = int(np.sort(earlier)[-int(np.ceil(view.settings.of(name)["min_share"] * len(earlier)))])
+        have = int(decimals(points).max())
+        # So many different numbers without the digit have it by chance not.
+        if have < had and float(np.mean(earlier < had)) ** len(points) < _CHANCE:
+            description = f"Every number is a multiple of {10.0**-have:g}; most of the previous ones were not."
+            yield view.finding(name, "Fewer digits", description, value=have, threshold=had, measure="decimals")

@@ -11,30 +11,35 @@ import numpy as np
 
 from shipway.components.data.validation.checks.check import View, check
 from shipway.components.data.validation.checks.data import Data
-from shipway.components.data.validation.checks.rows import repeated_share
-from shipway.components.data.validation.checks.ties import ORDER, both_ways
+from shipway.components.data.validation.checks.periods import hours_of_day
+from shipway.components.data.validation.checks.rows import described_rows
+from shipway.components.data.validation.checks.shapes import quantiles
+from shipway.components.data.validation.checks.ties import LEAST, ORDER, ROWS, both_ways
 from shipway.components.data.validation.findings import Finding
-from shipway.components.data.validation.seasons import follow_time
+from shipway.components.data.validation.seasons import clock, follow_time
 from shipway.components.data.validation.settings import Parameter
 
-__all__ = ["broken_relations", "crossed_relations", "relations", "sorted_label"]
+__all__ = ["broken_relations", "crossed_relations", "lost_time_order", "relations", "sorted_label"]
 
 # Ties between columns of weather change with the season by up to 0.6.
 _LOSS_IN_TIME = 0.75
+_SPANS = 1.5
+_ERRORS = 1.5
 
 
 def relations(files: Sequence[Path]) -> dict[str, Any]:
     """Returns what a later check compares: to be kept as ``relations`` in ``distributions.json``.
 
-    ``{"duplicate_share": share of rows that repeat an earlier one, "strength": {column: {column: number}}}``, the
-    strengths as :func:`ties.strengths` describes. Of more than 200,000 rows a part is compared, chosen by content, so
-    that memory does not grow with the rows.
+    ``{"duplicate_share", "rows", "hours", "strength": {column: {column: number}}}``: the first two as
+    :func:`rows.described_rows` describes, the hours as :func:`periods.hours_of_day`, the strengths as
+    :func:`ties.strengths`. Of more than 200,000 rows a part is compared, chosen by content, so that memory does not
+    grow with the rows.
 
     Args:
         files: The Dataset's Parquet files in order.
     """
     with Data(files) as data:
-        return {"duplicate_share": repeated_share(data), "strength": data.strengths}
+        return {**described_rows(data), "hours": hours_of_day(data), "strength": data.strengths}
 
 
 @check(
@@ -43,7 +48,8 @@ def relations(files: Sequence[Path]) -> dict[str, Any]:
     needs=["dataset", "previous"],
     parameters={
         "min_strength": Parameter(0.4, "previous strength of a tie, from 0 to 1, from which it counts", 0.1, 1),
-        "max_loss": Parameter(0.35, "share of its strength that a tie may lose", 0, 1),
+        "min_label_strength": Parameter(0.15, "the same of the label's ties, in data without times", 0.1, 1),
+        "max_loss": Parameter(0.25, "share of its strength that a tie may lose", 0, 1),
     },
 )
 def broken_relations(view: View) -> Iterator[Finding]:
@@ -51,17 +57,54 @@ def broken_relations(view: View) -> Iterator[Finding]:
     before, after = view.strengths_before, both_ways(view.data.strengths)
     times = {column.name for column in view.data.columns if column.kind == "time"} | {ORDER}
     known = before.keys() & after.keys() - times
+    noise, label = _noise(view), "" if clock(view.context) else view.context.label
     lost = {}
     for name in sorted(known):
-        settings = view.settings.of(name)
-        ties = {o: s for o, s in before[name].items() if s >= settings["min_strength"] and o in known - {name}}
-        losses = {other: 1 - after.get(name, {}).get(other, 0.0) / strength for other, strength in ties.items()}
-        if losses and float(np.median(list(losses.values()))) > settings["max_loss"]:
+        least = view.settings.of(name)["min_label_strength" if name == label else "min_strength"]
+        ties = {o: s for o, s in before[name].items() if s >= least and o in known - {name}}
+        losses = {o: 1 - (max(LEAST, after.get(name, {}).get(o, 0.0)) + noise) / s for o, s in ties.items()}
+        if losses and float(np.median(list(losses.values()))) > view.settings.of(name)["max_loss"]:
             lost[name] = losses
     for name in follow_time(view.context, list(lost)):
         if float(np.median(list(lost[name].values()))) < _LOSS_IN_TIME:
             del lost[name]
     yield from _broken(view, lost, before, after)
+
+
+def _noise(view: View) -> float:
+    """Returns by how much the strength of a tie may differ between samples of these sizes."""
+    rows = [(side or {}).get("rows", 0) for side in (view.context.previous_distributions, view.context.distributions)]
+    return _ERRORS / max(1.0, min(*rows, ROWS)) ** 0.5
+
+
+@check(
+    "lost_time_order",
+    "warn",
+    needs=["dataset", "previous", "time_column"],
+    parameters={
+        "min_strength": Parameter(0.7, "previous strength of the tie to time_column, from which it counts", 0.1, 1),
+        "max_loss": Parameter(0.25, "share of that strength that may get lost", 0, 1),
+    },
+)
+def lost_time_order(view: View) -> Iterator[Finding]:
+    """Columns that went with time_column, as a date or a running number does, and no longer do."""
+    times = view.context.time_column
+    spans = [
+        np.ptp(points) if (points := quantiles(side.get(times))) is not None else 0 for side in (view.before, view.now)
+    ]
+    # In a month its days go with the time, in a year they do not.
+    if not all(spans) or max(spans) > _SPANS * min(spans):
+        return
+    after = both_ways(view.data.strengths).get(times, {})
+    for name, was in sorted(view.strengths_before.get(times, {}).items()):
+        settings, now = view.settings.of(name), after.get(name, 0.0)
+        known = name not in (times, ORDER) and view.data.column(name) is not None and settings.severity != "off"
+        loss = 1 - (now + _noise(view)) / was
+        if known and was >= settings["min_strength"] and loss > settings["max_loss"]:
+            description = f"{name} went with {times} (strength {was:.2f} of 1), now {now:.2f}. Were the rows shuffled?"
+            yield view.finding(
+                name, "Order in time lost", description, value=loss, threshold=settings["max_loss"], measure="loss"
+            )
 
 
 def _broken(

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import duckdb
+from tensorflow_metadata.proto.v0 import schema_pb2
 
 from shipway.components.common.errors import InputError
 from shipway.components.data.validation.checks.check import View, check
@@ -58,7 +59,7 @@ def _parsed(rule: str | Mapping[str, Any], where: str) -> Rule:
 
 @check("row_rules", "fail", needs=["dataset", "rules"], per_feature=False)
 def row_rules(view: View) -> Iterator[Finding]:
-    """Rows that break one of the rules."""
+    """Rows that break one of the rules, and rules that cannot be checked because a column is not as the schema says."""
     for rule in parse_rules(view.context.rules):
         if rule.severity == "off":
             continue
@@ -66,10 +67,16 @@ def row_rules(view: View) -> Iterator[Finding]:
             _require_condition(view.data, rule)
             rows = view.data.row_numbers(f"NOT ({rule.expression}\n)")
         except duckdb.Error as error:
-            columns = ", ".join(view.data.names[:50])
-            raise InputError(f"rules: {rule.name!r}: {error}\nThe columns are {columns}") from error
-        column = _only_column(view.data, rule)
-        yield from view.rows_caught(column, rule.name, f"break the rule {rule.expression}.", rows, rule.severity)
+            lost = _lost(view, rule)
+            if not lost:
+                columns = ", ".join(view.data.names[:50])
+                raise InputError(f"rules: {rule.name!r}: {error}\nThe columns are {columns}") from error
+            text = f"The rule {rule.expression} cannot be checked: {'; '.join(lost.values())}."
+            found = view.finding(next(iter(lost)), rule.name, text)
+            yield dataclasses.replace(found, severity=rule.severity or found.severity)
+        else:
+            column = _only_column(view.data.names, rule)
+            yield from view.rows_caught(column, rule.name, f"break the rule {rule.expression}.", rows, rule.severity)
 
 
 def _require_condition(data: Data, rule: Rule) -> None:
@@ -83,8 +90,27 @@ def _require_condition(data: Data, rule: Rule) -> None:
         raise InputError(f"rules: {rule.name!r} gives {kind}; it must be a condition, true or false in each row")
 
 
-def _only_column(data: Data, rule: Rule) -> str:
+def _lost(view: View, rule: Rule) -> dict[str, str]:
+    """Returns what is wrong with the columns of the schema that a rule names: gone, or of another type."""
+    lost = {}
+    for feature in view.context.schema.feature:
+        column, numbers = view.data.column(feature.name), feature.type in (schema_pb2.INT, schema_pb2.FLOAT)
+        if not _named([feature.name], rule):
+            continue
+        if column is None:
+            lost[feature.name] = f"there is no column {feature.name}"
+        elif numbers is (column.kind == "text"):
+            kinds = ("text", "numbers") if numbers else ("numbers", "text")
+            lost[feature.name] = f"{feature.name} holds {kinds[0]} rather than {kinds[1]}"
+    return lost
+
+
+def _only_column(names: Sequence[str], rule: Rule) -> str:
     """Returns the column that a rule is about; empty when there are several."""
-    words = set(re.findall(r"\w+", rule.expression))
-    named = [name for name in data.names if name in words or f'"{name}"' in rule.expression]
+    named = _named(names, rule)
     return named[0] if len(named) == 1 else ""
+
+
+def _named(names: Sequence[str], rule: Rule) -> list[str]:
+    words = set(re.findall(r"\w+", rule.expression))
+    return [name for name in names if name in words or f'"{name}"' in rule.expression]

@@ -9,7 +9,7 @@ import numpy as np
 
 __all__ = ["decimals", "distance", "quantiles", "shares", "usual_values"]
 
-_MOST_DECIMALS = 9
+_LEAST_DECIMALS, _MOST_DECIMALS = -6, 9
 
 
 def quantiles(column: Mapping[str, Any] | None) -> np.ndarray | None:
@@ -32,11 +32,12 @@ def shares(column: Mapping[str, Any] | None) -> dict[str, float]:
 
 
 def decimals(values: np.ndarray) -> np.ndarray:
-    """Returns how many decimals each number needs, up to 9; large numbers have room for fewer."""
-    needed = np.full(len(values), _MOST_DECIMALS)
-    for count in range(_MOST_DECIMALS - 1, -1, -1):
+    """Returns how many decimals each number needs, from -6 (a multiple of a million) to 9; large ones have fewer."""
+    needed, whole = np.full(len(values), _MOST_DECIMALS), np.full(len(values), True)
+    for count in range(_MOST_DECIMALS - 1, _LEAST_DECIMALS - 1, -1):
         scaled = values * 10.0**count
-        needed[np.abs(scaled - np.round(scaled)) <= 1e-9 * np.maximum(1, np.abs(scaled))] = count
+        whole &= np.abs(scaled - np.round(scaled)) <= 1e-9 * np.maximum(1, np.abs(scaled))
+        needed[whole] = count
     return needed
 
 

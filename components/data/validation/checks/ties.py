@@ -8,13 +8,13 @@ import numpy as np
 
 from shipway.components.data.validation.checks.bins import binned
 
-__all__ = ["ORDER", "both_ways", "strengths"]
+__all__ = ["LEAST", "ORDER", "ROWS", "both_ways", "strengths"]
 
 ORDER = "(row order)"
 _BINS = 8
-_LEAST = 0.1
+LEAST = 0.1
 _MOST_COLUMNS = 300
-_ROWS = 20_000
+ROWS = 20_000
 _MOST_IN_A_BIN = 0.9
 _AT_ONCE = 8192
 
@@ -33,13 +33,13 @@ def strengths(columns: dict[str, tuple[np.ndarray, bool]]) -> dict[str, dict[str
     rows = len(columns[names[0]][0]) if names else 0
     if not rows:
         return {}
-    step = -(-rows // _ROWS)
+    step = -(-rows // ROWS)
     codes = [binned(values[::step], text=text, bins=_BINS) for values, text in (columns[name] for name in names)]
     places = len(codes[0])
     matrix = _cramers_v(np.stack([*codes, np.arange(places) * _BINS // places]))
     names.append(ORDER)
     strong: dict[str, dict[str, float]] = {}
-    for i, j in zip(*np.nonzero(np.triu(matrix >= _LEAST)), strict=True):
+    for i, j in zip(*np.nonzero(np.triu(matrix >= LEAST)), strict=True):
         strong.setdefault(names[i], {})[names[j]] = round(float(matrix[i, j]), 4)
     return strong
 

@@ -16,10 +16,11 @@ from shipway.components.data.validation.settings import Parameter
 
 __all__ = ["future_times", "implausible_times", "time_gaps"]
 
-_BEFORE_1900 = "{c} < TIMESTAMPTZ '1900-01-01'"
-_AT_ZERO = "{c} = TIMESTAMPTZ '1970-01-01'"
-_AFTER_2100 = "{c} >= TIMESTAMPTZ '2100-01-01'"
-_NEAR_ZERO = "{c} BETWEEN TIMESTAMPTZ '1960-01-01' AND TIMESTAMPTZ '1980-12-31'"
+# DuckDB compares no TIMESTAMP_NS, as pandas writes times, with other times.
+_BEFORE_1900 = "{c}::TIMESTAMPTZ < TIMESTAMPTZ '1900-01-01'"
+_AT_ZERO = "{c}::TIMESTAMPTZ = TIMESTAMPTZ '1970-01-01'"
+_AFTER_2100 = "{c}::TIMESTAMPTZ >= TIMESTAMPTZ '2100-01-01'"
+_NEAR_ZERO = "{c}::TIMESTAMPTZ BETWEEN TIMESTAMPTZ '1960-01-01' AND TIMESTAMPTZ '1980-12-31'"
 _EARLY, _ZERO, _LATE, _NEAR = (
     Aggregate(("time",), f"count(*) FILTER ({condition})")
     for condition in (_BEFORE_1900, _AT_ZERO, _AFTER_2100, _NEAR_ZERO)
@@ -114,14 +115,15 @@ def _daily(view: View, column: Column) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _time_column(view: View) -> Column | None:
-    """Returns the time column; None when it holds neither times nor texts."""
-    require_columns([view.context.time_column], view.data.names, "time_column")
+    """Returns the time column; None when it is gone, or holds neither times nor texts."""
+    require_columns([view.context.time_column], view.known_names, "time_column")
     column = view.data.column(view.context.time_column)
     return column if column and column.kind in ("time", "text") else None
 
 
 def _time(column: Column) -> str:
-    return column.sql if column.kind == "time" else f"TRY_CAST({column.sql} AS TIMESTAMPTZ)"
+    cast = "CAST" if column.kind == "time" else "TRY_CAST"
+    return f"{cast}({column.sql} AS TIMESTAMPTZ)"
 
 
 def _moment(moment: datetime.datetime) -> str:

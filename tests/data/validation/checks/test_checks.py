@@ -240,7 +240,7 @@ def test_label_classes(check, clean):
     found = check(
         changed(clean, "origin", [i for i, o in enumerate(clean["origin"]) if o == "LGA"], "JFK"), clean, label="origin"
     )
-    assert "LGA (24.57%)" in only(found, "label_classes").description
+    assert "LGA (24.57%)" in found["label_classes"][0].description
     assert "no column 'lat'" in only(check(clean, label="lat"), "label_missing").description
 
 
