@@ -101,4 +101,5 @@ def _without_any(table: pa.Table, names: list[str]) -> int:
     known = table[names[0]].is_valid()
     for name in names[1:]:
         known = pc.or_(known, table[name].is_valid())
-    return table.num_rows - int(pc.sum(known).as_py() or 0)
+    unmatched: int = table.num_rows - (pc.sum(known).as_py() or 0)
+    return unmatched

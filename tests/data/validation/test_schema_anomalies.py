@@ -60,7 +60,7 @@ def test_environments(found):
     columns = {"n": [1, 2]}
     assert found(columns, "SERVING") == []
     assert kinds(found(columns, "TRAINING")) == [("kind", "SCHEMA_MISSING_COLUMN", "fail")]
-    with pytest.raises(InputError, match="environment='SERVIN': .* did you mean 'SERVING'"):
+    with pytest.raises(InputError, match=r"environment='SERVIN': .* did you mean 'SERVING'"):
         found(columns, "SERVIN")
 
 

@@ -9,6 +9,7 @@ for that.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -69,13 +70,9 @@ def read_pandera(path: str | Path) -> Any:
 
 
 def _pandera() -> Any:
-    """Returns the module with ``DataFrameSchema``: ``pandera``, or ``pandera.pandas`` in later releases."""
+    """Returns the module with ``DataFrameSchema``: ``pandera.pandas``, or ``pandera`` in releases before 0.24."""
     try:
-        import pandera
-
-        if hasattr(pandera, "DataFrameSchema"):
-            return pandera
-        return importlib.import_module("pandera.pandas")
+        return importlib.import_module("pandera.pandas" if importlib.util.find_spec("pandera.pandas") else "pandera")
     except ImportError as error:
         raise InputError(f"pandera_schema: {error}; with pandas before 2.1 pandera must be before 0.24") from error
 

@@ -26,17 +26,6 @@ SCHEMA = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _pandera_works(tmp_path):
-    (tmp_path / "any.json").write_text(json.dumps({"columns": {}}))
-    try:
-        read_pandera(tmp_path / "any.json")
-    except InputError as error:
-        if "pandera must be before" in str(error):
-            pytest.skip(str(error))
-        raise
-
-
 @pytest.mark.parametrize(("suffix", "dump"), [("yaml", yaml.safe_dump), ("json", json.dumps)])
 def test_rows_that_fail(check, tmp_path, suffix, dump):
     file = tmp_path / f"rows.{suffix}"
