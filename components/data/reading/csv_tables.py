@@ -19,7 +19,7 @@ __all__ = ["CsvUnit", "csv_units"]
 
 _SAMPLES = 8
 _SAMPLE_BYTES = 1 << 17
-_UNITS = 32
+_UNIT_BLOCKS = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -143,18 +143,17 @@ def csv_units(files: Sequence[Path]) -> list[CsvUnit]:
     for file, header in zip(files[1:], headers[1:], strict=True):
         require_same_names(file, header.names, files[0], headers[0].names)
     schema = pa.schema([pa.field(name, pa.null()) for name in headers[0].names])
-    aim = min(max(sum(file.stat().st_size for file in files) // _UNITS, BLOCK_BYTES), 8 * BLOCK_BYTES)
     units = [
         CsvUnit(file=file, bytes=size, schema=schema, header=header, start=start, stop=stop)
         for file, header in zip(files, headers, strict=True)
-        for start, stop, size in _parts(file, header, aim)
+        for start, stop, size in _parts(file, header)
     ]
     for unit in units[:: max(1, len(units) // _SAMPLES)]:
         schema = dataclasses.replace(unit, schema=schema).sample()
     return [dataclasses.replace(unit, schema=schema) for unit in units]
 
 
-def _parts(file: Path, header: Header, aim: int) -> Iterator[tuple[int, int | None, int]]:
+def _parts(file: Path, header: Header) -> Iterator[tuple[int, int | None, int]]:
     """Yields begin, end and packed size of a file's parts."""
     if is_packed(file):
         yield header.end, None, file.stat().st_size
@@ -162,7 +161,7 @@ def _parts(file: Path, header: Header, aim: int) -> Iterator[tuple[int, int | No
     start = stop = header.end
     for offset, block in record_blocks(file, header.delimiter, start, None):
         stop = offset + len(block)
-        if stop - start >= aim:
+        if stop - start >= _UNIT_BLOCKS * BLOCK_BYTES:
             yield start, stop, stop - start
             start = stop
     if stop > start or start == header.end:

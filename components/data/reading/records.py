@@ -32,7 +32,7 @@ __all__ = [
     "wide_cells",
 ]
 
-BLOCK_BYTES = 1 << 21
+BLOCK_BYTES = 1 << 20
 """Bytes read at once: small enough for a processor's cache, large enough for thousands of rows."""
 RECORD_BYTES = 1 << 28
 """The longest record; a longer one is taken for a missing quotation mark or line break."""

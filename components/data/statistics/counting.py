@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 __all__ = ["Counts", "grouped"]
 
 _LEAST_PENDING = 1 << 15
+_MOST_PARTS = 16
 
 
 class Counts:
@@ -46,7 +47,7 @@ class Counts:
         self._parts.append(part)
         self._rows += part.num_rows
         self._bytes += part["value"].nbytes
-        if self._rows > 2 * self._settled + _LEAST_PENDING:
+        if self._rows > 2 * self._settled + _LEAST_PENDING or len(self._parts) > _MOST_PARTS:
             self.table()
 
     def table(self) -> pa.Table | None:

@@ -35,6 +35,16 @@ generate_statistics(sys.argv[1], sys.argv[2], processes=2)
 print(sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
 """
 
+_PANDAS = """
+import sys
+import pyarrow as pa
+from shipway.components.data.statistics.generation import generate_statistics
+generate_statistics(sys.argv[1], sys.argv[2], processes=1)
+loaded = "pandas" in sys.modules
+import pandas as pd
+print(loaded, pa.array(pd.Series([1.0, float("nan")])).null_count)
+"""
+
 
 @pytest.fixture
 def generate(tmp_path):
@@ -140,6 +150,22 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
         command = [sys.executable, "-c", _PEAK, str(tmp_path / f"{times}.parquet"), str(tmp_path / "out")]
         peaks.append(int(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
     assert peaks[1] < 1.15 * peaks[0]
+
+
+def test_pandas_is_not_loaded_but_can_be_afterwards(tmp_path):
+    table = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"a": [1, 2]}), table)
+    ran = subprocess.run([sys.executable, "-c", _PANDAS, table, tmp_path / "out"], capture_output=True, text=True)
+    assert (ran.stdout, ran.stderr) == ("False 1\n", "")
+
+
+def test_files_whose_types_differ(tmp_path):
+    for name, values in (("a", pa.array([1, 2], pa.int32())), ("b", [0.5, float("nan")]), ("c", pa.nulls(2))):
+        pq.write_table(pa.table({"n": values}), tmp_path / f"{name}.parquet")
+    generate_statistics(tmp_path, tmp_path / "_out")
+    told = json.loads((tmp_path / "_out" / "distributions.json").read_text())
+    assert told["columns"]["n"]["missing"] == 2
+    assert told["relations"]["duplicate_share"] == pytest.approx(1 / 6)
 
 
 def test_slices_are_further_datasets(generate):
