@@ -76,7 +76,7 @@ def label_classes(view: View) -> Iterator[Finding]:
         "max_change": Parameter(0.1, "change of a class's share that is let pass", 0, 1),
         # In 2013 the share of late flights changes by up to 0.12 from month to month.
         "max_change_in_time": Parameter(0.2, "the same of data with times that run on", 0, 1),
-        "chance": Parameter(1e-3, "chance of a false alarm that sampling may have", 1e-12, 0.5),
+        "chance": Parameter(2e-3, "chance of a false alarm that sampling may have", 1e-12, 0.5),
     },
     per_feature=False,
 )

@@ -161,7 +161,7 @@ def lost_precision(view: View) -> Iterator[Finding]:
             continue
         had = int(np.sort(earlier)[-int(np.ceil(view.settings.of(name)["min_share"] * len(earlier)))])
         have = int(decimals(points).max())
-        # So many different numbers without the digit have it by chance not.
-        if have < had and float(np.mean(earlier < had)) ** len(points) < _CHANCE:
+        # Whether so many different numbers can be that round by chance.
+        if have < had and float(np.mean(earlier <= have)) ** len(points) < _CHANCE:
             description = f"Every number is a multiple of {10.0**-have:g}; most of the previous ones were not."
             yield view.finding(name, "Fewer digits", description, value=have, threshold=had, measure="decimals")

@@ -87,7 +87,7 @@ def partial_period(view: View) -> Iterator[Finding]:
 
 def _ends(column: Mapping[str, Any] | None) -> Sequence[float]:
     """Returns the first and the last time in seconds; nothing without times, or with impossible ones."""
-    quantiles = (column or {}).get("quantiles") or ()
+    quantiles: Sequence[float] = (column or {}).get("quantiles") or ()
     possible = bool(quantiles) and 0 < quantiles[0] < quantiles[-1] < 253_402_300_800
     return (quantiles[0], quantiles[-1]) if possible else ()
 

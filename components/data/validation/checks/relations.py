@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from shipway.components.data.validation.settings import Parameter
 
 __all__ = ["broken_relations", "crossed_relations", "lost_time_order", "relations", "sorted_label"]
 
-# Ties between columns of weather change with the season by up to 0.6.
-_LOSS_IN_TIME = 0.75
+# Ties between columns of weather are looser in a month than in the year by up to 0.82.
+_LOSS_IN_TIME = 0.85
 _SPANS = 1.5
-_ERRORS = 1.5
+_ERRORS = 2.0
+_CLEAR = 0.15
 
 
 def relations(files: Sequence[Path]) -> dict[str, Any]:
@@ -47,8 +49,12 @@ def relations(files: Sequence[Path]) -> dict[str, Any]:
     "warn",
     needs=["dataset", "previous"],
     parameters={
-        "min_strength": Parameter(0.4, "previous strength of a tie, from 0 to 1, from which it counts", 0.1, 1),
-        "min_label_strength": Parameter(0.15, "the same of the label's ties, in data without times", 0.1, 1),
+        "min_strength": Parameter(
+            0.4,
+            "previous strength of a tie, from 0 to 1, from which it counts; less of many rows without times",
+            0.1,
+            1,
+        ),
         "max_loss": Parameter(0.25, "share of its strength that a tie may lose", 0, 1),
     },
 )
@@ -57,10 +63,11 @@ def broken_relations(view: View) -> Iterator[Finding]:
     before, after = view.strengths_before, both_ways(view.data.strengths)
     times = {column.name for column in view.data.columns if column.kind == "time"} | {ORDER}
     known = before.keys() & after.keys() - times
-    noise, label = _noise(view), "" if clock(view.context) else view.context.label
+    noise = _noise(view)
+    clear = 1.0 if clock(view.context) else max(_CLEAR, 10 * noise)
     lost = {}
     for name in sorted(known):
-        least = view.settings.of(name)["min_label_strength" if name == label else "min_strength"]
+        least = min(clear, view.settings.of(name)["min_strength"])
         ties = {o: s for o, s in before[name].items() if s >= least and o in known - {name}}
         losses = {o: 1 - (max(LEAST, after.get(name, {}).get(o, 0.0)) + noise) / s for o, s in ties.items()}
         if losses and float(np.median(list(losses.values()))) > view.settings.of(name)["max_loss"]:
@@ -73,8 +80,10 @@ def broken_relations(view: View) -> Iterator[Finding]:
 
 def _noise(view: View) -> float:
     """Returns by how much the strength of a tie may differ between samples of these sizes."""
-    rows = [(side or {}).get("rows", 0) for side in (view.context.previous_distributions, view.context.distributions)]
-    return _ERRORS / max(1.0, min(*rows, ROWS)) ** 0.5
+    rows: list[int] = [
+        (side or {}).get("rows", 0) for side in (view.context.previous_distributions, view.context.distributions)
+    ]
+    return _ERRORS / math.sqrt(max(1, min(*rows, ROWS)))
 
 
 @check(
@@ -82,7 +91,7 @@ def _noise(view: View) -> float:
     "warn",
     needs=["dataset", "previous", "time_column"],
     parameters={
-        "min_strength": Parameter(0.7, "previous strength of the tie to time_column, from which it counts", 0.1, 1),
+        "min_strength": Parameter(0.8, "previous strength of the tie to time_column, from which it counts", 0.1, 1),
         "max_loss": Parameter(0.25, "share of that strength that may get lost", 0, 1),
     },
 )

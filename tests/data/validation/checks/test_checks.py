@@ -209,6 +209,7 @@ def test_columns_that_look_alike_swapped(check, clean):
     generator = np.random.default_rng(4)
     one, two = (generator.normal(0, 1, ROWS) for _ in range(2))
     alike = {"one": one, "two": two, "of_one": one + 0.1, "half_of_two": two + generator.normal(0, 0.3, ROWS)}
+    alike["near_one"] = one + generator.normal(0, 0.5, ROWS)
     finding = check({**alike, "one": two, "two": one}, alike)["crossed_relations"][0]
     assert {finding.feature, *finding.description.split()} >= {"one", "two"}
 
