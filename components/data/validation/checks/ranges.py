@@ -17,7 +17,7 @@ from shipway.components.data.validation.settings import Parameter
 __all__ = ["far_values"]
 
 _FEW_TIMES = 0.05
-_CHANCE = 1e-4
+_CHANCE = 1e-5
 
 
 @check(

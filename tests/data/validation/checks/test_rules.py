@@ -5,8 +5,10 @@ import pytest
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from shipway.components.common.errors import InputError
+from shipway.components.data.validation.checks import SPECS, run_checks
 from shipway.components.data.validation.checks.rules import parse_rules
 from shipway.components.data.validation.checks.schema_rows import schema_rows
+from shipway.components.data.validation.settings import parse_settings
 
 COLUMNS = {"a": [1, 5, None, 2], "b": [2, 4, 1, 2], "origin": ["JFK", "EWR", "jfk", None]}
 QUIET = {"duplicate_rows": "off", "category_variants": "off"}
@@ -36,6 +38,18 @@ def test_rules_that_hold_and_rules_that_are_off(check):
 def test_wrong_sql(check, rule, message):
     with pytest.raises(InputError, match=message):
         check(COLUMNS, rules=[rule])
+
+
+def test_rules_over_columns_that_are_not_as_the_schema_says(context):
+    rules = ["gone > 1", {"name": "sum", "expression": "a + origin > 3", "severity": "warn"}, "b > 0"]
+    made = context(COLUMNS, rules=rules)
+    for name, kind in (("gone", schema_pb2.INT), ("a", schema_pb2.INT), ("origin", schema_pb2.INT)):
+        made.schema.feature.add(name=name, type=kind)
+    (run,) = (run for run in run_checks(made, parse_settings(None, SPECS)) if run.name == "row_rules")
+    gone, turned = run.findings
+    assert (gone.feature, gone.severity, "there is no column gone" in gone.description) == ("gone", "fail", True)
+    assert (turned.feature, turned.severity) == ("origin", "warn")
+    assert "origin holds text rather than numbers" in turned.description
 
 
 @pytest.mark.parametrize(
