@@ -56,5 +56,5 @@ def _prepare(described: Mapping[str, Any], work: Path) -> Look:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory(dir=".") as directory:
+    with tempfile.TemporaryDirectory() as directory:
         run(lambda described: _prepare(described, Path(tempfile.mkdtemp(dir=directory))))
