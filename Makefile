@@ -28,7 +28,7 @@ lint: setup build/tree
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 
-bench-validation: setup  ## Statistics side by side with TFDV and its peers; about 25 minutes.
+bench-validation: setup  ## Statistics side by side with TFDV and its peers; about 20 minutes.
 	$(VENV)/bin/python -m benchmarks.validation
 
 bench-faults: setup  ## Which injected faults are noticed; writes docs/fault-injection.md.

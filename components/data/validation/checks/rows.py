@@ -120,7 +120,8 @@ def stale_rows(view: View) -> Iterator[Finding]:
     threshold = expected + view.settings["max_share"] + noise
     if share > threshold:
         description = (
-            f"About {share:.1%} of the rows were in the previous data already; up to {threshold:.1%} are let pass."
+            f"About {share:.1%} of the rows were in the previous data already; up to {threshold:.1%} are let pass. "
+            "Where each dataset repeats earlier rows on purpose, set stale_rows to off."
         )
         yield view.finding(
             "", "Rows of the previous data", description, value=share, threshold=threshold, measure="share of rows"
