@@ -53,11 +53,13 @@ def debian() -> Path:
     if LOCK.exists():
         print("installing requirements-trixie.txt …", flush=True)
         install = f"uv pip install -q --compile-bytecode --python {PYTHON} --no-deps"
-        inside(
+        failed = inside(
             directory,
             f"uv venv -q --python /usr/bin/python3 /opt/environment && {install} -r {LOCK} && "
             f"{install} {' '.join(EXECUTOR)} && touch /opt/complete",
         )
+        if failed:
+            sys.exit(f"{LOCK} could not be installed on Debian trixie; the lines above say why")
     return directory
 
 

@@ -1,4 +1,4 @@
-"""What the command line is given, and what the logic of the steps takes: files of any format, Datasets, statistics."""
+"""What people name on the command line and in parameters, and what the logic takes: files of any format, Datasets, statistics."""
 
 from __future__ import annotations
 
