@@ -1,4 +1,4 @@
-"""What people name on the command line and in parameters, and what the logic takes: files of any format, Datasets, statistics."""
+"""What people name on the command line and in parameters, as the logic takes it: files, Datasets, statistics."""
 
 from __future__ import annotations
 
