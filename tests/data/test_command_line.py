@@ -208,6 +208,16 @@ def test_a_quarantine_that_catches_nothing_leaves_rows_of_its_own(work, tmp_path
     assert pq.read_table(tmp_path / "out" / "clean").num_rows == ROWS
 
 
+def test_a_schema_that_asks_in_vain_is_refused(work, tmp_path):
+    text = (work / "schema" / "schema.pbtxt").read_text()
+    (tmp_path / "schema.pbtxt").write_text(text + 'feature { name: "late" type: FLOAT }\n')
+    options = ("--schema", tmp_path / "schema.pbtxt", "-o", tmp_path / "out")
+    assert "asks for what no data would be held against" in shipway_data(
+        "validate", work / "january.parquet", *options, expect=2
+    )
+    assert not (tmp_path / "out").exists()
+
+
 def test_serving_data_has_no_label(work, tmp_path):
     pq.write_table(months(4).drop(["late"]), tmp_path / "requests.parquet")
     command = ("validate", tmp_path / "requests.parquet", "--schema", work / "schema", "-o", tmp_path / "out")
