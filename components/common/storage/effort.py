@@ -1,0 +1,127 @@
+"""How much effort one operation may take: workers, tries, time, bandwidth; and who is told of its progress."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import tenacity
+
+from shipway.components.common.errors import IntegrityError, StorageUnavailable
+
+__all__ = ["Effort", "Options"]
+
+_LOG = logging.getLogger(__name__)
+_FIRST_PAUSE_SECONDS = 0.2
+_LONGEST_PAUSE_SECONDS = 20.0
+_MIB = 1 << 20
+
+Result = TypeVar("Result")
+Progress = Callable[[int, int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How an operation goes about its work.
+
+    Attributes:
+        workers: Requests at a time; 8 keep a network of 10 Gbit/s busy and two cores not much more than that.
+        part_mib: Size of the parts of large objects, in MiB, at least 5; an operation holds at most one part per worker
+            in memory. S3 takes at most 10,000 parts, so larger objects get larger ones.
+        retry_seconds: How long one request is tried again while the store is busy or breaks off.
+        deadline_seconds: How long the whole operation may take; 0 for ever.
+        limit_mib_per_second: Bandwidth of all workers together, in MiB/s; 0 for all there is.
+        progress: Takes the bytes done and the bytes in all, again and again, from any thread.
+    """
+
+    workers: int = 8
+    part_mib: int = 16
+    retry_seconds: float = 120.0
+    deadline_seconds: float = 0.0
+    limit_mib_per_second: float = 0.0
+    progress: Progress | None = None
+
+    @property
+    def part_bytes(self) -> int:
+        """Size of the parts in bytes."""
+        return self.part_mib * _MIB
+
+
+class Effort:
+    """One operation's running account, shared by its threads."""
+
+    def __init__(self, options: Options | None = None) -> None:
+        self.options = options or Options()
+        seconds = self.options.deadline_seconds
+        self._deadline = time.monotonic() + seconds if seconds else math.inf
+        self._lock = threading.Lock()
+        self._free_at = 0.0
+        self._done = 0
+        self.total_bytes = 0
+        self.moved_bytes = 0
+
+    def persistently(self, uri: str, attempt: Callable[[], Result]) -> Result:
+        """Returns what ``attempt`` returns, trying again, after pauses with full jitter, while a store is unavailable.
+
+        Raises:
+            StorageError: What the last try raised.
+        """
+        until = min(time.monotonic() + self.options.retry_seconds, self._deadline)
+
+        def told(state: tenacity.RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            _LOG.warning("%s; trying again in %.1f s", error, state.upcoming_sleep)
+
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(StorageUnavailable),
+            wait=tenacity.wait_random_exponential(multiplier=_FIRST_PAUSE_SECONDS, max=_LONGEST_PAUSE_SECONDS),
+            stop=lambda state: time.monotonic() + state.upcoming_sleep >= until,
+            before_sleep=told,
+            reraise=True,
+        )
+        self.check_deadline(uri)
+        return retrying(attempt)
+
+    def check_deadline(self, uri: str) -> None:
+        """Raises StorageUnavailable when the operation's time is over."""
+        if time.monotonic() >= self._deadline:
+            raise StorageUnavailable(
+                f"{uri}: not done after {self.options.deadline_seconds:g} s (deadline_seconds); what is done is kept:"
+                " run it again to go on, with more time",
+                uri,
+            )
+
+    def moved(self, count: int, uri: str) -> None:
+        """Counts bytes that crossed the network, and waits where the bandwidth's limit asks for it."""
+        limit = self.options.limit_mib_per_second * _MIB
+        with self._lock:
+            self.moved_bytes += count
+            pause = 0.0
+            if limit:
+                now = time.monotonic()
+                self._free_at = max(self._free_at, now) + count / limit
+                pause = self._free_at - now
+        if pause > 0:
+            time.sleep(pause)
+        self.check_deadline(uri)
+
+    def advance(self, count: int) -> None:
+        """Counts bytes that are done, or with a negative number undone, and tells the caller."""
+        with self._lock:
+            self._done += count
+            done = self._done
+        if self.options.progress:
+            self.options.progress(done, self.total_bytes)
+
+    def twice(self, attempt: Callable[[], Result]) -> Result:
+        """Returns what ``attempt`` returns; when the bytes came out wrong it is done once more from the start."""
+        try:
+            return attempt()
+        except IntegrityError as error:
+            _LOG.warning("%s; reading it once more", error)
+            return attempt()
