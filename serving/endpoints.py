@@ -19,9 +19,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from shipway.components.common.errors import InputError
-from shipway.serving.registry import PYTHON_VARIABLE, Endpoint, Record, registered, state_directory
+from shipway.serving.registry import PYTHON_VARIABLE, Endpoint, Record, registered
 
-__all__ = ["PYTHON_VARIABLE", "deploy", "describe", "endpoints", "rollback", "state_directory", "stop", "stop_all"]
+__all__ = ["PYTHON_VARIABLE", "deploy", "describe", "endpoints", "rollback", "stop", "stop_all"]
 
 
 def deploy(name: str, release: Mapping[str, Any], port: int = 0) -> Record:

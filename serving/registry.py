@@ -18,12 +18,13 @@ from urllib.parse import unquote, urlsplit
 
 from shipway.components.common.artifacts import read_json, write_json
 from shipway.components.common.errors import DeploymentError, InputError
+from shipway.components.common.state import state_directory
 from shipway.serving.client import EndpointClient
 from shipway.serving.manifests import inference_service_yaml
 from shipway.serving.processes import ServerProcess
 from shipway.serving.sockets import check_free, free_port
 
-__all__ = ["PYTHON_VARIABLE", "Endpoint", "Record", "registered", "state_directory"]
+__all__ = ["PYTHON_VARIABLE", "Endpoint", "Record", "registered"]
 
 PYTHON_VARIABLE = "SHIPWAY_PYTHON_SERVING"
 
@@ -36,15 +37,6 @@ _QUOTED_LINES = 12
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 Record = dict[str, Any]
-
-
-def state_directory() -> Path:
-    """Returns where this user's endpoints are registered.
-
-    ``SHIPWAY_STATE_DIR``, else ``shipway`` below ``XDG_STATE_HOME``, else ``~/.local/state/shipway``.
-    """
-    default = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "shipway"
-    return Path(os.environ.get("SHIPWAY_STATE_DIR") or default).absolute()
 
 
 def registered() -> list[Record]:

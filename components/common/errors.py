@@ -78,7 +78,6 @@ class DeploymentError(ShipwayError):
     exit_code = 5
 
 
-
 class EnvironmentFailed(ShipwayError):
     """A family's environment could not be made: no space, no network, no such package."""
 

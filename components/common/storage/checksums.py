@@ -59,7 +59,7 @@ class Checksums:
 
     def agree(self, other: Checksums) -> bool:
         """Returns whether the two know a checksum in common and differ in none."""
-        names = ("crc32c", "crc32", "md5", "sha256")
+        names = ("crc32c", "crc32", "md5", "sha256", "md5_of_parts")
         pairs = [(getattr(self, name), getattr(other, name)) for name in names]
         known = [(mine, others) for mine, others in pairs if mine and others]
         return bool(known) and all(mine == others for mine, others in known)

@@ -7,20 +7,23 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import tenacity
 
-from shipway.components.common.errors import IntegrityError, StorageUnavailable
+from shipway.components.common.errors import IntegrityError, StorageError, StorageUnavailable
 
 __all__ = ["Effort", "Options"]
 
 _LOG = logging.getLogger(__name__)
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 20.0
+_QUEUED_PER_WORKER = 4
 _MIB = 1 << 20
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 Progress = Callable[[int, int], None]
 
@@ -62,6 +65,7 @@ class Effort:
         self._lock = threading.Lock()
         self._free_at = 0.0
         self._done = 0
+        self._stopped = False
         self.total_bytes = 0
         self.moved_bytes = 0
 
@@ -84,11 +88,14 @@ class Effort:
             before_sleep=told,
             reraise=True,
         )
-        self.check_deadline(uri)
-        return retrying(attempt)
+        self.check(uri)
+        result: Result = retrying(attempt)
+        return result
 
-    def check_deadline(self, uri: str) -> None:
-        """Raises StorageUnavailable when the operation's time is over."""
+    def check(self, uri: str) -> None:
+        """Raises StorageUnavailable when the operation's time is over, StorageError when it has failed elsewhere."""
+        if self._stopped:
+            raise StorageError(f"{uri}: stopped, as another part of the work failed", uri)
         if time.monotonic() >= self._deadline:
             raise StorageUnavailable(
                 f"{uri}: not done after {self.options.deadline_seconds:g} s (deadline_seconds); what is done is kept:"
@@ -108,7 +115,7 @@ class Effort:
                 pause = self._free_at - now
         if pause > 0:
             time.sleep(pause)
-        self.check_deadline(uri)
+        self.check(uri)
 
     def advance(self, count: int) -> None:
         """Counts bytes that are done, or with a negative number undone, and tells the caller."""
@@ -118,6 +125,34 @@ class Effort:
         if self.options.progress:
             self.options.progress(done, self.total_bytes)
 
+    def each(self, function: Callable[[Item], object], items: Iterable[Item]) -> None:
+        """Calls ``function`` for every item, in the operation's workers; the first error ends it."""
+        self._stopped = False
+        pool = ThreadPoolExecutor(self.options.workers, thread_name_prefix="shipway-storage")
+        pending: set[Future[object]] = set()
+        try:
+            for item in items:
+                pending.add(pool.submit(function, item))
+                if len(pending) >= _QUEUED_PER_WORKER * self.options.workers:
+                    pending = _settled(pending)
+            while pending:
+                pending = _settled(pending)
+        except BaseException:
+            self._stopped = True
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def each_by_size(
+        self, function: Callable[[Item], object], items: Iterable[Item], size: Callable[[Item], int]
+    ) -> None:
+        """Calls ``function`` for small items side by side, then for each large one, whose parts go side by side."""
+        todo = list(items)
+        self.each(function, [item for item in todo if size(item) <= self.options.part_bytes])
+        for item in todo:
+            if size(item) > self.options.part_bytes:
+                function(item)
+
     def twice(self, attempt: Callable[[], Result]) -> Result:
         """Returns what ``attempt`` returns; when the bytes came out wrong it is done once more from the start."""
         try:
@@ -125,3 +160,10 @@ class Effort:
         except IntegrityError as error:
             _LOG.warning("%s; reading it once more", error)
             return attempt()
+
+
+def _settled(pending: set[Future[object]]) -> set[Future[object]]:
+    done, left = wait(pending, return_when=FIRST_COMPLETED)
+    for future in done:
+        future.result()
+    return left
