@@ -6,7 +6,7 @@ FAMILIES := components/data components/features components/tensorflow components
 # Pip's settings, where this machine has them, for uv as well.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: setup demo test lint compile lock lock-trixie bench-validation bench-faults clean
+.PHONY: setup demo test lint compile lock lock-trixie bench-validation bench-faults bench-storage clean
 
 setup: $(VENV)/.complete
 
@@ -33,6 +33,9 @@ bench-validation: setup  ## Statistics side by side with TFDV and its peers; abo
 
 bench-faults: setup  ## Which injected faults are noticed; writes docs/fault-injection.md.
 	$(VENV)/bin/python -m benchmarks.faults
+
+bench-storage: setup  ## Transfers side by side with the stores' own clients; about 15 minutes.
+	$(SHIPWAY) env python lifecycle -m benchmarks.storage
 
 compile: setup
 	$(SHIPWAY) compile --all -o build

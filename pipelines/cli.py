@@ -162,6 +162,13 @@ def data_command(arguments: Sequence[str]) -> None:
     _execute(FAMILIES["data"], ["-m", "shipway.components.data.command_line", *arguments])
 
 
+@cli.command("storage", add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def storage_command(arguments: Sequence[str]) -> None:
+    """Looks into stores and copies between them: ls, cp, publish, verify, replicate, profile."""
+    _execute(FAMILIES["lifecycle"], ["-m", "shipway.components.common.storage.command_line", *arguments])
+
+
 @cli.group("endpoints", invoke_without_command=True)
 @click.pass_context
 def endpoints_group(context: click.Context) -> None:

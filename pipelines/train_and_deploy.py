@@ -69,7 +69,8 @@ def train_and_deploy(
     """Trains two candidates on one table and serves the better one that passes the gate.
 
     Args:
-        data_uri: A CSV or Parquet file, or a directory of them; a path, ``file://`` or ``https://``.
+        data_uri: A CSV or Parquet file, or a directory of them: a path, ``gs://``, ``s3://``, ``pvc://`` or ``file://``;
+            or the ``https://`` address of a file.
         label: The column to predict, of two or more classes.
         sql: One DuckDB query over the tables, each named by its file's stem; empty takes the only table as it is.
         time_column: Splits by time along this column; empty splits at random, stratified by the label.
@@ -79,7 +80,8 @@ def train_and_deploy(
         test_fraction: Share of rows for the test, between 0 and 1.
         group_column: Rows of one value (a patient, a household) stay in one split; not with ``time_column``.
         key_columns: The columns that together name a row; left out of the features.
-        schema_uri: A curated TFDV schema (``.pbtxt``); empty infers one from the training split.
+        schema_uri: A curated TFDV schema (``.pbtxt``), wherever ``data_uri`` may lie; empty infers one from the
+            training split.
         on_anomaly: ``fail`` stops the run at an anomaly of the training or test split, ``warn`` goes on,
             ``quarantine`` sets the offending rows aside and goes on with the others.
         checks: Severities and settings by the name of a check (``shipway data checks`` lists them).

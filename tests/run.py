@@ -20,8 +20,7 @@ from shipway.pipelines.families import FAMILIES
 
 TESTS = Path(__file__).parent
 BUILD = TESTS.parent / "build"
-PYTEST = "pytest==9.2.0"
-TOOLS = BUILD / f"test-tools-{PYTEST}"
+TOOLS = ("pytest==9.2.0", "hypothesis==6.170.15")
 RESULTS = BUILD / "test-results"
 
 # Suites and the families in whose environments they run; "" is the command line's own, "trixie" the data family's
@@ -34,6 +33,7 @@ SUITES = {
     "pytorch": ("pytorch",),
     "tensorflow": ("tensorflow",),
     "lifecycle": ("lifecycle",),
+    "storage": ("lifecycle", "data"),
     "serving": ("serving",),
     "pipelines": ("",),
 }
@@ -64,13 +64,8 @@ NEEDS = {
 def main(chosen: list[str]) -> int:
     """Runs the chosen suites, or all; returns the exit code."""
     environments = make_environments(FAMILIES.values(), print)
-    if not TOOLS.is_dir():
-        aside = TOOLS.with_suffix(".part")
-        shutil.rmtree(aside, ignore_errors=True)
-        run_uv("pytest", "pip", "install", "--python", sys.executable, "--target", str(aside), PYTEST)
-        aside.rename(TOOLS)
     variables = {e.family.interpreter_variable: str(e.python) for e in environments.values()}
-    variables["PYTHONPATH"] = str(TOOLS)
+    variables["PYTHONPATH"] = str(tools())
     missing = [name for name, there in NEEDS.items() if not there]
     if lack := trixie.lacking():
         print(f"not run: the data suite on Debian trixie, which needs {lack}")
@@ -86,6 +81,17 @@ def main(chosen: list[str]) -> int:
         print(f"not run: tests marked {name}, which this machine lacks")
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
+
+
+def tools() -> Path:
+    """Returns the directory of what tests are run with, made now if it is not there."""
+    directory = BUILD / f"test-tools-{'-'.join(TOOLS)}"
+    if not directory.is_dir():
+        aside = directory.with_suffix(".part")
+        shutil.rmtree(aside, ignore_errors=True)
+        run_uv("pytest", "pip", "install", "--python", sys.executable, "--target", str(aside), *TOOLS)
+        aside.rename(directory)
+    return directory
 
 
 def run_suite(suite: str, family: str, variables: dict[str, str], missing: list[str]) -> tuple[int, int]:

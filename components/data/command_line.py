@@ -22,13 +22,13 @@ import click
 
 from shipway.components.common.artifacts import new_directory, read_json
 from shipway.components.common.errors import DataRejected, InputError, Preempted, ShipwayError
+from shipway.components.common.progress import progress
 from shipway.components.data.listings import check_entries, check_lines, column_lines, finding_lines
 from shipway.components.data.local_data import (
     local_dataset,
     local_source,
     output_directory,
     output_page,
-    progress,
     settings_file,
     statistics_of,
 )
@@ -47,8 +47,9 @@ _processes = click.option("--processes", type=click.IntRange(0), default=0, help
 def cli() -> None:
     """Looks at data: what is in it, what it must look like, and whether it does.
 
-    A SOURCE is a file or a directory of files (.parquet, .csv, .csv.gz, .tfrecord), or the http(s):// address of a
-    file. Where statistics are asked for, the directory that `shipway data stats` wrote will do, and so will a SOURCE.
+    A SOURCE is a file or a directory of files (.parquet, .csv, .csv.gz, .tfrecord): a path, or a gs://, s3:// or
+    pvc:// URI, or the http(s):// address of a file. Where statistics are asked for, the directory that `shipway data
+    stats` wrote will do, and so will a SOURCE.
 
     \b
     shipway data stats january.csv -o january                    what is in the data
@@ -56,7 +57,8 @@ def cli() -> None:
     shipway data validate february.csv --schema schema -o check  does it?
     shipway data report january -o january.html                  what is in the data, to look at
 
-    Exit codes: 1 fault, 2 wrong input, 3 data rejected, 4 the data changed meanwhile, 75 try again, 143 stopped.
+    Exit codes: 1 fault, 2 wrong input, 3 data rejected, 4 the data changed meanwhile, 6 storage failed,
+    75 try again, 143 stopped.
     """  # noqa: D301  click wants the character itself
 
 

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from shipway.components.common.errors import InputError
+from shipway.components.common.progress import bytes_progress, progress
 
 __all__ = [
     "local_dataset",
     "local_source",
     "output_directory",
     "output_page",
-    "progress",
     "settings_file",
     "statistics_of",
 ]
-
-_LINE_SECONDS = 15.0
 
 
 def output_directory(output: Path, mark: str, inputs: Sequence[str | Path | None]) -> None:
@@ -85,23 +81,25 @@ def settings_file(file: Path | None) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def local_source(source: str) -> Iterator[str]:
-    """Yields what ``source`` names as the steps take it; an ``http(s)://`` address is downloaded aside for the while.
+    """Yields what ``source`` names as the steps take it; what lies in a store is downloaded aside for the while.
 
     Raises:
-        InputError, TransientError: When it cannot be had.
+        InputError, StorageError: When it cannot be had.
     """
     if not source:
         raise InputError("no data is given; name a Dataset, a path or a URI")
-    scheme, separator, _ = source.partition("://")
-    if not separator:
-        yield str(Path(source).expanduser())
-    elif scheme.lower() == "file":
-        yield unquote(urlsplit(source).path)
-    else:
-        from shipway.components.data.ingestion.sources import fetched, resolve_data
+    from shipway.components.common import storage
+    from shipway.components.data.ingestion.sources import file_name, local_path
 
-        with fetched(source, resolve_data(source)) as files:
-            yield str(files[0] if len(files) == 1 else files[0].parent)
+    path = local_path(source)
+    if path:
+        yield str(path)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / file_name(source)
+        with bytes_progress("downloading") as tell:
+            storage.download(source, path, storage.Options(progress=tell))
+        yield str(path)
 
 
 def statistics_of(source: str, scratch: Path, name: str, **options: Any) -> Path:
@@ -164,34 +162,3 @@ def _convert(path: Path, part: Path) -> None:
                     writer.write_batch(batch)
                 done += unit.bytes
                 tell(done / max(source.bytes, 1))
-
-
-@contextlib.contextmanager
-def progress(what: str) -> Iterator[Callable[[float], None]]:
-    """Yields what takes the share done, from 0 to 1, and shows it on stderr.
-
-    That is a bar on a terminal, and elsewhere a line every 15 seconds.
-    """
-    if sys.stderr.isatty():
-        from tqdm import tqdm
-
-        tqdm.monitor_interval = 0  # no thread beside processes that fork
-        form = "{desc} {percentage:3.0f} % |{bar}| {elapsed}, {remaining} left"
-        with tqdm(total=1.0, desc=what, bar_format=form, leave=False, file=sys.stderr) as bar:
-
-            def draw(share: float) -> None:
-                bar.update(min(share, 1.0) - bar.n)
-                if share >= 1:
-                    bar.refresh()
-
-            yield draw
-        return
-    told = time.monotonic()
-
-    def tell(share: float) -> None:
-        nonlocal told
-        if time.monotonic() - told >= _LINE_SECONDS:
-            told = time.monotonic()
-            print(f"{what}: {share:.0%}", file=sys.stderr, flush=True)
-
-    yield tell

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from shipway.components.data.ingestion import web
+from shipway.components.common.storage import Options, effort
+from shipway.components.data.ingestion import sources
 from shipway.components.data.ingestion.ingestion import ingest_data
 from shipway.components.data.ingestion.sources import resolve_data
 from shipway.components.data.ingestion.transformation import transform_data
@@ -38,8 +40,10 @@ def served(tmp_path):
 
 
 @pytest.fixture
-def no_pauses(monkeypatch):
-    monkeypatch.setattr(web, "_PAUSES_SECONDS", (0.0, 0.0, 0.0))
+def impatient(monkeypatch):
+    """Stores that do not answer are given up after two seconds."""
+    for module in (effort, sources):
+        monkeypatch.setattr(module, "Options", functools.partial(Options, retry_seconds=2.0))
 
 
 @pytest.fixture

@@ -256,7 +256,7 @@ def test_checks():
         (["stats", "january.csv", "-o", "."], r"-o . holds something else (no statistics.pb)"),
         (["schema", "january", "-o", "january"], "holds something else (no schema.pbtxt)"),
         (["validate", "cut.parquet", "--schema", "schema", "-o", "out"], "InputError: cut.parquet is no readable"),
-        (["stats", "gs://bucket/flights", "-o", "out"], "gs:// cannot be read; give a path"),
+        (["stats", "ftp://host/flights", "-o", "out"], "ftp:// is not known; it can be a path"),
         (["schema", "schema", "-o", "schema"], "would replace schema, which is to be read"),
         (["schema", "january", "-o", "out", "--label", "lat"], "did you mean 'late'?"),
         (["schema", "january", "-o", "out", "--tighten"], "--tighten is for --update"),

@@ -1,25 +1,17 @@
 from __future__ import annotations
 
-import contextlib
 import gzip
-import io
-import os
-import pty
-import sys
-import termios
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from shipway.components.common.errors import InputError
-from shipway.components.data import local_data
 from shipway.components.data.local_data import (
     local_dataset,
     local_source,
     output_directory,
     output_page,
-    progress,
     settings_file,
 )
 from shipway.components.data.tables import read_dataset
@@ -118,29 +110,3 @@ def test_settings(tmp_path):
     (tmp_path / "checks.yaml").write_text("drift: {severity: fail}\nduplicate_rows: off\n")
     assert settings_file(tmp_path / "checks.yaml") == {"drift": {"severity": "fail"}, "duplicate_rows": False}
     assert settings_file(None) is None
-
-
-def test_progress_as_lines(monkeypatch):
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
-    with progress("describing") as tell:
-        tell(0.1)
-        assert sys.stderr.getvalue() == ""
-        monkeypatch.setattr(local_data, "_LINE_SECONDS", 0)
-        tell(0.25)
-        assert sys.stderr.getvalue() == "describing: 25%\n"
-
-
-def test_progress_on_a_terminal(monkeypatch):
-    leader, follower = pty.openpty()
-    termios.tcsetwinsize(follower, (24, 80))
-    with os.fdopen(follower, "w") as terminal:
-        monkeypatch.setattr(sys, "stderr", terminal)
-        with progress("describing") as tell:
-            tell(0.9)
-            tell(1.5)
-    shown = b""
-    with contextlib.suppress(OSError), os.fdopen(leader, "rb", buffering=0) as screen:  # the error is its end
-        while piece := screen.read(1 << 16):
-            shown += piece
-    assert b"describing" in shown
-    assert b"100 %" in shown

@@ -71,9 +71,9 @@ def set_alias(uri: str, document: Mapping[str, Any], expected: Alias | None) -> 
     # A write whose answer got lost is told from somebody else's equal one by this mark.
     signed = {**document, _WRITER: secrets.token_hex(8)}
     data = f"{json.dumps(signed, indent=2, sort_keys=True, allow_nan=False)}\n".encode()
-    version = expected.version if expected else ""
+    version = expected.version if expected and store.takes_conditions else ""
     try:
-        info = store.put_bytes(key, data, if_match=version, if_none_match=not expected)
+        info = store.put_bytes(key, data, if_match=version, if_none_match=not expected and store.takes_conditions)
     except PreconditionFailed as error:
         raise PreconditionFailed(
             f"{store.uri(key)} was moved by somebody else meanwhile; look at it again", store.uri(key)

@@ -49,7 +49,7 @@ def require_conditional_writes(store: Store, key: str) -> None:
     Raises:
         CapabilityMissing: When the store ignores conditions, and the profile does not allow to publish all the same.
     """
-    if store.profile.unconditional_publish:
+    if not store.takes_conditions:
         return
     found = _capabilities(store, key)
     if not (found.conditional_create and found.conditional_replace):

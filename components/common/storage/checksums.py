@@ -72,9 +72,9 @@ class Checksums:
 NO_CHECKSUMS = Checksums()
 
 
-def crc32c_of(data: bytes) -> int:
-    """Returns the CRC32C of bytes as a number."""
-    return int(google_crc32c.value(data))  # type: ignore[no-untyped-call]
+def crc32c_of(data: bytes, before: int = 0) -> int:
+    """Returns the CRC32C of bytes as a number, or of those ``before`` and these."""
+    return int(google_crc32c.extend(before, data))  # type: ignore[no-untyped-call]
 
 
 def encoded_crc32c(value: int) -> str:
@@ -135,7 +135,7 @@ def _stream_checksums(stream: BinaryIO, like: Checksums) -> Checksums:
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     while chunk := stream.read(_CHUNK_BYTES):
         if like.crc32c:
-            crc32c = int(google_crc32c.extend(crc32c, chunk))  # type: ignore[no-untyped-call]
+            crc32c = crc32c_of(chunk, crc32c)
         if like.crc32:
             crc32 = zlib.crc32(chunk, crc32)
         if like.md5:

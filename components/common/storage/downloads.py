@@ -7,8 +7,6 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-import google_crc32c
-
 from shipway.components.common.errors import (
     InputError,
     IntegrityError,
@@ -21,6 +19,7 @@ from shipway.components.common.storage.checksums import (
     Checksums,
     bytes_checksums,
     combined_crc32c,
+    crc32c_of,
     encoded_crc32c,
     file_checksums,
     mismatch,
@@ -29,9 +28,8 @@ from shipway.components.common.storage.effort import Effort, Options
 from shipway.components.common.storage.manifests import MANIFEST, Entry, entries_of, manifest_of
 from shipway.components.common.storage.objects import ObjectInfo
 from shipway.components.common.storage.opening import open_store
-from shipway.components.common.storage.partial import PartialFile, partial_directory, write_file
+from shipway.components.common.storage.partial import PartialFile, partial_directory, sync_file, write_file
 from shipway.components.common.storage.store import Store
-from shipway.components.common.storage.uris import inside
 
 __all__ = ["Transfer", "checked_bytes", "download", "get_file"]
 
@@ -79,7 +77,8 @@ def download(uri: str, path: str | Path, options: Options | None = None) -> Tran
         try:
             info = store.stat(key)
         except ObjectNotFound:
-            pass
+            if not store.has_directories:
+                raise
         else:
             if target.is_dir():
                 raise InputError(f"{target} is a directory, and {uri} a file; name a file to write")
@@ -95,17 +94,19 @@ def _download_directory(store: Store, key: str, target: Path) -> Transfer:
     files = _files(store, key)
     effort = store.effort
     effort.total_bytes = sum(file.info.size for file in files)
-    where = store.uri(key)
     with partial_directory(target) as aside:
         _remove_others(aside, {file.name for file in files})
-        there = {file.name for file in files if _is_there(aside, file, where)}
+        there = {file.name for file in files if _is_there(aside / file.name, file)}
         effort.advance(sum(file.info.size for file in files if file.name in there))
 
         def fetch(file: _File) -> None:
-            get_file(store, file.info.key, inside(aside, file.name, where), file.expected, file.info, durable=False)
+            path = aside / file.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            get_file(store, file.info.key, path, file.expected, file.info, durable=False)
 
         todo = [file for file in files if file.name not in there]
         effort.each_by_size(fetch, todo, lambda file: file.info.size)
+        effort.each(sync_file, [aside / file.name for file in files])
     return Transfer(len(files), effort.total_bytes, effort.moved_bytes, len(there))
 
 
@@ -154,9 +155,8 @@ def _remove_others(aside: Path, names: set[str]) -> None:
             path.unlink()
 
 
-def _is_there(aside: Path, file: _File, where: str) -> bool:
+def _is_there(path: Path, file: _File) -> bool:
     """Whether an earlier process left the file complete, which takes a checksum to tell."""
-    path = inside(aside, file.name, where)
     if not path.is_file() or path.stat().st_size != file.info.size:
         return False
     expected = _decisive(file.expected, file.info.checksums)
@@ -181,7 +181,8 @@ def get_file(
         path: The file; replaced if there is one.
         expected: What the caller knows of the bytes; compared besides what the store says.
         info: What a listing said of it, to save asking.
-        durable: Whether the bytes must have reached the disk; else the caller sees to that.
+        durable: Whether the bytes must have reached the disk before the file has its name; else the caller sees to
+            all of that.
 
     Raises:
         ObjectNotFound: When there is none.
@@ -200,7 +201,10 @@ def _get_file(store: Store, key: str, path: Path, expected: Checksums, info: Obj
         info = store.stat(key)
     if info.size <= store.effort.options.part_bytes:
         data = checked_bytes(store, info, expected)
-        write_file(path, data, durable)
+        if durable:
+            write_file(path, data)
+        else:
+            path.write_bytes(data)
         store.effort.advance(info.size)
         return info
     identity = f"{store.uri(key)} {info.version} {info.size}" if info.version else ""
@@ -257,7 +261,7 @@ def _read_part(
     position, crc32c = part * partial.part_bytes, 0
     for chunk in store.read(info.key, position, position + partial.length(part), info.version):
         take(position, chunk)
-        crc32c = google_crc32c.extend(crc32c, chunk)  # type: ignore[no-untyped-call]
+        crc32c = crc32c_of(chunk, crc32c)
         position += len(chunk)
         store.effort.advance(len(chunk))
     return crc32c

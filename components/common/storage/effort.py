@@ -84,7 +84,7 @@ class Effort:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(StorageUnavailable),
             wait=tenacity.wait_random_exponential(multiplier=_FIRST_PAUSE_SECONDS, max=_LONGEST_PAUSE_SECONDS),
-            stop=lambda state: time.monotonic() + state.upcoming_sleep >= until,
+            stop=lambda state: self._stopped or time.monotonic() + state.upcoming_sleep >= until,
             before_sleep=told,
             reraise=True,
         )
@@ -127,7 +127,6 @@ class Effort:
 
     def each(self, function: Callable[[Item], object], items: Iterable[Item]) -> None:
         """Calls ``function`` for every item, in the operation's workers; the first error ends it."""
-        self._stopped = False
         pool = ThreadPoolExecutor(self.options.workers, thread_name_prefix="shipway-storage")
         pending: set[Future[object]] = set()
         try:
@@ -142,6 +141,7 @@ class Effort:
             raise
         finally:
             pool.shutdown(cancel_futures=True)
+            self._stopped = False
 
     def each_by_size(
         self, function: Callable[[Item], object], items: Iterable[Item], size: Callable[[Item], int]

@@ -19,7 +19,7 @@ from pathlib import Path
 from shipway.components.common.errors import StorageError
 from shipway.components.common.storage.checksums import crc32c_of
 
-__all__ = ["PartialFile", "partial_directory", "write_file"]
+__all__ = ["PartialFile", "partial_directory", "sync_file", "write_file"]
 
 
 class PartialFile:
@@ -82,7 +82,7 @@ class PartialFile:
             os.fsync(self._file)
         self.aside.replace(self.path)
         self._journal.unlink(missing_ok=True)
-        _sync_directory(self.path.parent)
+        sync_file(self.path.parent)
 
     def discard(self) -> None:
         """Removes what there is."""
@@ -104,33 +104,35 @@ class PartialFile:
                 self.done[part] = crc32c
 
 
-def write_file(path: Path, data: bytes, durable: bool = True) -> None:
-    """Writes a small file at once: aside, then renamed.
-
-    Args:
-        path: The file.
-        data: Its bytes.
-        durable: Whether they must have reached the disk; else the caller sees to that.
-    """
+def write_file(path: Path, data: bytes) -> None:
+    """Writes a small file at once: aside, made durable, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
     try:
         with aside.open("wb") as file:
             file.write(data)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
+            file.flush()
+            os.fsync(file.fileno())
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
-    if durable:
-        _sync_directory(path.parent)
+    sync_file(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Returns when a file's bytes have reached the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
 def partial_directory(path: Path) -> Iterator[Path]:
     """Yields the directory ``.<name>.part``, with what an earlier process left in it, and renames it to ``path``.
 
+    The files in it must have reached the disk when the block ends.
     When the block raises, it stays for the next one.
 
     Raises:
@@ -141,12 +143,13 @@ def partial_directory(path: Path) -> Iterator[Path]:
     resumable = aside.name == f".{path.name}.part"
     try:
         yield aside
-        os.sync()
+        for directory in [path for path in aside.rglob("*") if path.is_dir()]:
+            sync_file(directory)
         try:
             aside.rename(path)
         except OSError as error:
             raise StorageError(f"{path} exists and is not empty; remove it, or name another directory") from error
-        _sync_directory(path.parent)
+        sync_file(path.parent)
     finally:
         os.close(lock)
         if not resumable:
@@ -177,11 +180,3 @@ def _is(path: Path, descriptor: int) -> bool:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,7 +12,7 @@ from shipway.components.common.storage.manifests import Entry, manifest_of
 from shipway.components.common.storage.objects import ObjectInfo
 from shipway.components.common.storage.opening import open_store
 from shipway.components.common.storage.store import Store
-from shipway.components.common.storage.uploads import content_crc32c, holds, new_upload, send_parts
+from shipway.components.common.storage.uploads import holds, new_upload, send_parts
 from shipway.components.common.storage.versions import Published, publish_entries, required_entries
 
 __all__ = ["copy", "replicate"]
@@ -45,7 +45,7 @@ def replicate(source: str, target: str, options: Options | None = None) -> Publi
         if info.size != entry.size:
             where = origin.uri(info.key)
             raise IntegrityError(f"{where} has {info.size:,} bytes, and {entry.size:,} in the manifest", where)
-        _copy_object(origin, info, destination, name, entry.checksums, if_none_match=True)
+        _copy_object(origin, info, destination, name, entry.checksums, destination.takes_conditions)
 
     return publish_entries(destination, target_key, manifest, entries, send)
 
@@ -73,7 +73,7 @@ def copy(source: str, target: str, options: Options | None = None) -> Transfer:
         info, there = objects[name], _below(target_key, name)
         full = info if info.checksums.crc32c else origin.stat(info.key)
         try:
-            if holds(destination, destination.stat(there), info.size, lambda _like: full.checksums):
+            if holds(destination, destination.stat(there), info.size, lambda _like: origin.known_checksums(full)):
                 unchanged.append(name)
                 effort.advance(info.size)
                 return
@@ -118,7 +118,7 @@ def _copy_object(
         destination.put_bytes(key, data, if_none_match=if_none_match)
         origin.effort.advance(info.size)
         return
-    crc32c = expected.crc32c or info.checksums.crc32c or content_crc32c(origin, info)
+    crc32c = expected.crc32c or info.checksums.crc32c or origin.content_crc32c(info)
     prepared = new_upload(destination, key, info.size, Checksums(crc32c=crc32c), if_none_match=if_none_match)
 
     def read(part: int) -> bytes:

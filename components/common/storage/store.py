@@ -38,6 +38,7 @@ __all__ = ["Store"]
 
 _LOG = logging.getLogger(__name__)
 _SMALL_BYTES = 64 << 20
+_TELLING = Checksums(crc32c="?", md5="?")
 
 
 class Store(abc.ABC):
@@ -50,6 +51,9 @@ class Store(abc.ABC):
 
     sequential_parts = False
     """Whether the parts of an upload must come one after another."""
+
+    has_directories = True
+    """Whether it can list what is below a prefix."""
 
     reads_are_cheap = False
     """Whether reading an object costs about what a checksum of it does."""
@@ -64,6 +68,11 @@ class Store(abc.ABC):
         other = copy.copy(self)
         other.effort = effort
         return other
+
+    @property
+    def takes_conditions(self) -> bool:
+        """Whether what is published is written on conditions; the profile may give that up for a poor store."""
+        return not self.profile.unconditional_publish
 
     def uri(self, key: str) -> str:
         """Returns an object's URI."""
@@ -169,7 +178,7 @@ class Store(abc.ABC):
             self.effort.moved(len(data), self.uri(key))
             return info
 
-        return self.settled(key, len(data), checksums, attempt)
+        return self.settled(key, len(data), lambda: bytes_checksums(data, _TELLING), attempt)
 
     def delete(self, key: str, if_match: str = "") -> None:
         """Deletes an object; that there is none is no error.
@@ -194,7 +203,9 @@ class Store(abc.ABC):
 
         return uploads.put_file(self, Path(path), key, if_match, if_none_match)
 
-    def settled(self, key: str, size: int, checksums: Checksums, attempt: Callable[[], ObjectInfo]) -> ObjectInfo:
+    def settled(
+        self, key: str, size: int, checksums: Callable[[], Checksums], attempt: Callable[[], ObjectInfo]
+    ) -> ObjectInfo:
         """Returns what a write returns, tried again where that is safe.
 
         A write with a precondition whose answer got lost may have happened: then the next try fails, and it is the
@@ -210,12 +221,26 @@ class Store(abc.ABC):
                 unsure = True
                 raise
             except PreconditionFailed:
-                found = self._stat(key) if unsure else None
-                if found and found.size == size and found.checksums.agree(checksums):
-                    return found
+                if unsure:
+                    found = self._stat(key)
+                    if found.size == size and self.known_checksums(found).agree(checksums()):
+                        return found
                 raise
 
         return self.effort.persistently(self.uri(key), once)
+
+    def known_checksums(self, info: ObjectInfo) -> Checksums:
+        """Returns an object's checksums: what the store knows, else, where that costs little, of its bytes as read."""
+        if info.checksums or not self.reads_are_cheap:
+            return info.checksums
+        return Checksums(crc32c=self.content_crc32c(info))
+
+    def content_crc32c(self, info: ObjectInfo) -> str:
+        """Returns the CRC32C of an object's bytes, read now."""
+        value = 0
+        for chunk in self.read(info.key, 0, info.size, info.version):
+            value = crc32c_of(chunk, value)
+        return encoded_crc32c(value)
 
     def _begun(self, key: str, start: int, stop: int, version: str) -> tuple[Generator[bytes, None, None], bytes]:
         stream = self._read(key, start, stop, version)

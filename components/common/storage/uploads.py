@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-
-import google_crc32c
 
 from shipway.components.common.errors import (
     ConflictError,
@@ -34,8 +33,9 @@ from shipway.components.common.storage.objects import ObjectInfo, Upload
 from shipway.components.common.storage.opening import open_store
 from shipway.components.common.storage.store import Store
 
-__all__ = ["content_crc32c", "holds", "new_upload", "put_file", "send_file", "send_parts", "upload"]
+__all__ = ["holds", "new_upload", "put_file", "send_file", "send_parts", "upload"]
 
+_LOG = logging.getLogger(__name__)
 _MOST_PARTS = 10_000
 _MIB = 1 << 20
 
@@ -59,6 +59,8 @@ def upload(path: str | Path, uri: str, options: Options | None = None) -> Transf
     store, key = open_store(uri, effort)
     source = Path(path)
     if source.is_file():
+        if not key:
+            raise InputError(f"{uri} names a store and no object; give the object's name")
         effort.total_bytes = source.stat().st_size
         unchanged = send_file(store, source, key)
         return Transfer(1, effort.total_bytes, effort.moved_bytes, int(unchanged))
@@ -142,18 +144,8 @@ def holds(store: Store, info: ObjectInfo, size: int, checksums: Callable[[Checks
     """
     if info.size != size:
         return False
-    stored = info.checksums
-    if not stored and store.reads_are_cheap:
-        stored = Checksums(crc32c=content_crc32c(store, info))
+    stored = store.known_checksums(info)
     return stored.agree(checksums(stored))
-
-
-def content_crc32c(store: Store, info: ObjectInfo) -> str:
-    """Returns the CRC32C of an object's bytes, read now."""
-    crc32c = 0
-    for chunk in store.read(info.key, 0, info.size, info.version):
-        crc32c = google_crc32c.extend(crc32c, chunk)
-    return encoded_crc32c(crc32c)
 
 
 def _require_same(path: Path, found: Checksums, expected: Checksums) -> None:
@@ -184,6 +176,14 @@ def send_parts(store: Store, prepared: Upload, read: Callable[[int], bytes]) -> 
         IntegrityError: When the parts are not the object that ``prepared`` has the checksum of.
         PreconditionFailed: When another version, or one at all, is there.
     """
+    try:
+        return _send_parts(store, prepared, read)
+    except ObjectNotFound as error:
+        _LOG.warning("%s; sending it from its start", error)
+        return _send_parts(store, prepared, read)
+
+
+def _send_parts(store: Store, prepared: Upload, read: Callable[[int], bytes]) -> ObjectInfo:
     with Journal(store.uri(prepared.key), prepared) as journal:
         sending, receipts = _begun(store, prepared, journal)
         store.effort.advance(sum(_length(sending, part) for part in receipts))
@@ -208,7 +208,9 @@ def send_parts(store: Store, prepared: Upload, read: Callable[[int], bytes]) -> 
             raise
         except (StorageError, OSError):
             journal.remove()
-            store._abort_upload(sending)
+            store.effort.advance(-sum(_length(sending, part) for part in receipts))
+            with contextlib.suppress(StorageError):
+                store._abort_upload(sending)
             raise
 
 
@@ -235,7 +237,7 @@ def _finished(store: Store, sending: Upload, journal: Journal, receipts: dict[in
     if fault := mismatch(sent, sending.checksums):
         raise IntegrityError(f"{uri}: what was read to be sent is damaged: {fault}; nothing was written", uri)
     finish: Callable[[], ObjectInfo] = lambda: store._finish_upload(sending, receipts)  # noqa: E731
-    info = store.settled(sending.key, sending.size, sending.checksums, finish)
+    info = store.settled(sending.key, sending.size, lambda: sending.checksums, finish)
     journal.remove()
     return info
 

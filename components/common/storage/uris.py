@@ -69,7 +69,7 @@ def parse_uri(text: str | Path) -> StorageUri:
         raise InputError("the URI is empty; give a path, or a URI that starts with " + "://, ".join(SCHEMES) + "://")
     scheme, separator, rest = uri.partition("://")
     if not separator:
-        return StorageUri("file", "", str(Path(uri).expanduser().absolute()).strip("/"))
+        return StorageUri("file", "", os.path.abspath(Path(uri).expanduser()).strip("/"))  # noqa: PTH100 - links stay
     scheme = scheme.lower()
     if scheme not in SCHEMES:
         known = ", ".join(f"{name}://" for name in SCHEMES)
@@ -109,7 +109,7 @@ def _file_uri(uri: str) -> StorageUri:
     parts = urlsplit(uri)
     if parts.netloc not in ("", "localhost"):
         raise InputError(f"{uri}: a file:// URI cannot name a host; write file:///absolute/path")
-    return StorageUri("file", "", str(Path("/" + unquote(parts.path).lstrip("/"))).strip("/"))
+    return StorageUri("file", "", os.path.abspath("/" + unquote(parts.path)).strip("/"))  # noqa: PTH100
 
 
 def shown(uri: str) -> str:
@@ -132,8 +132,8 @@ def check_name(name: str, where: str) -> str:
         where: The URI it is below, for the message.
 
     Raises:
-        UnsafeName: When it is absolute, has an empty part, ``.``, ``..``, a NUL or other control character, a
-            backslash at a part's end, is no UTF-8 or is too long.
+        UnsafeName: When it is absolute, has an empty part, ``.``, ``..`` or a control character, is no UTF-8 or is too
+            long.
     """
     parts = name.split("/")
     fault = ""

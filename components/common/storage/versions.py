@@ -22,7 +22,7 @@ from shipway.components.common.errors import (
     VersionConflictError,
 )
 from shipway.components.common.storage.capabilities import PROBE_PREFIX, require_conditional_writes
-from shipway.components.common.storage.checksums import Checksums, mismatch
+from shipway.components.common.storage.checksums import NO_CHECKSUMS, Checksums, mismatch
 from shipway.components.common.storage.downloads import Transfer
 from shipway.components.common.storage.effort import Effort, Options
 from shipway.components.common.storage.manifests import (
@@ -90,7 +90,7 @@ def publish_version(
     store, key = open_store(uri, effort)
 
     def send(entry: Entry, target: str) -> None:
-        put_file(store, source / entry.path, target, if_none_match=True)
+        put_file(store, source / entry.path, target, if_none_match=store.takes_conditions)
 
     return publish_entries(store, key, manifest, entries, send)
 
@@ -126,7 +126,7 @@ def publish_entries(
         raise IntegrityError(f"{uri} is not what was sent: {'; '.join(faults[:5])}; publish it again", uri)
     data = f"{json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False)}\n".encode()
     try:
-        store.put_bytes(f"{key}/{MANIFEST}" if key else MANIFEST, data, if_none_match=True)
+        store.put_bytes(f"{key}/{MANIFEST}" if key else MANIFEST, data, if_none_match=store.takes_conditions)
     except PreconditionFailed:
         if published := _published(store, key, manifest, entries):
             return published
@@ -155,6 +155,7 @@ def verify(uri: str, deep: bool = False, options: Options | None = None) -> Mani
     Args:
         uri: The version's directory.
         deep: Whether to read every byte and compare SHA-256; else sizes are compared, and the CRC32C that stores keep.
+            What a store keeps none of is read, unless it is a file of a file system.
         options: How to go about it.
 
     Raises:
@@ -243,10 +244,13 @@ def _differences(store: Store, key: str, entries: Mapping[str, Entry], deep: boo
 
     def compare(name: str) -> None:
         entry = entries[name]
-        found = _read(store, listed[name]) if deep else _full(store, listed[name]).checksums
         if listed[name].size != entry.size:
             faults.append(f"{name} has {listed[name].size:,} bytes instead of {entry.size:,}")
-        elif fault := mismatch(found, entry.checksums):
+            return
+        found = NO_CHECKSUMS if deep else _full(store, listed[name]).checksums
+        if deep or not (found.crc32c or store.reads_are_cheap):
+            found = _read(store, listed[name])
+        if fault := mismatch(found, entry.checksums):
             faults.append(f"{name} has {fault}")
 
     store.effort.each(compare, sorted(entries.keys() & listed.keys()))

@@ -11,20 +11,22 @@ __all__ = ["ingest_data", "resolve_data", "transform_data"]
 def resolve_data(data_uri: str) -> str:
     """Says what a data source holds now, as a digest.
 
-    The digest of a file or a directory of files is taken over the bytes; that of a web address over its strong ETag
-    and length, or over the bytes where there is no strong ETag. Never cache this step: its answer depends on the
-    outside world, and the steps behind it are cached by its answer.
+    The digest of a file or a directory of files is taken over the bytes; that of objects in a store over their names,
+    sizes, versions and CRC32C; that of a web address over its strong ETag and length, or over the bytes where there is
+    no strong ETag. Never cache this step: its answer depends on the outside world, and the steps behind it are cached
+    by its answer.
 
     Args:
-        data_uri: A path, a ``file://`` or an ``http(s)://`` URI of a CSV, TSV or Parquet file (``.csv``, ``.csv.gz``,
-            ``.tsv``, ``.tsv.gz``, ``.parquet``); a path may also name a directory of such files.
+        data_uri: A path, or a ``file://``, ``pvc://``, ``gs://`` or ``s3://`` URI, of a CSV, TSV or Parquet file
+            (``.csv``, ``.csv.gz``, ``.tsv``, ``.tsv.gz``, ``.parquet``) or of a directory of such files; or the
+            ``http(s)://`` address of one file.
 
     Returns:
         ``sha256:<hex>``.
 
     Raises:
-        InputError: When nothing readable is there, or a server cannot be reached.
-        TransientError: When a server asks to come later, after several tries.
+        InputError: When nothing readable is there.
+        StorageError: When a store has no such object, refuses it, or does not answer in time.
     """
     from shipway.components.common.process import step
     from shipway.components.data.ingestion import sources
@@ -52,7 +54,7 @@ def ingest_data(data_uri: str, data_digest: str, tables: dsl.Output[dsl.Dataset]
     Raises:
         InputError: When a file is missing, empty, cut off or broken; the file and the line are named.
         ConflictError: When the source changed since ``data_digest`` was resolved.
-        TransientError: When a server asks to come later, after several tries.
+        StorageError: As for ``resolve_data``, or when bytes arrive damaged.
     """
     from shipway.components.common.process import step
     from shipway.components.data.ingestion import ingestion

@@ -30,9 +30,10 @@ def generate_statistics(
             means, histograms, top values) and ``distributions.json`` (quantiles and counts, with which later data is
             compared); metadata: ``rows``, ``columns`` (how many).
         dataset: The rows; give this or ``data_uri``.
-        data_uri: A path, a ``file://`` or an ``http(s)://`` URI of a file (``.parquet``, ``.csv``, ``.csv.gz``,
-            ``.tfrecord``); a path may also name a directory of files of one kind, partitioned (``month=1/``) or not.
-            Never cache the step with it: the cache does not see the files change.
+        data_uri: A path, or a ``file://``, ``pvc://``, ``gs://`` or ``s3://`` URI, of a file (``.parquet``, ``.csv``,
+            ``.csv.gz``, ``.tfrecord``) or of a directory of files of one kind, partitioned (``month=1/``) or not; or
+            the ``http(s)://`` address of a file. What lies in a store is downloaded first. Never cache the step with
+            it: the cache does not see the files change.
         slice_columns: Adds statistics for each value of each of these columns, at most 1,000 slices.
         weight_column: A column of numbers, without missing values, to weigh the rows by; empty for none.
         sample_fraction: Share of the rows that is taken, above 0, at most 1; each row is drawn by itself.
@@ -43,6 +44,7 @@ def generate_statistics(
     Raises:
         InputError: When nothing readable is there, a file is broken (it and the place are named), or a parameter is
             wrong.
+        StorageError: When a store does not give what ``data_uri`` names.
     """
     from shipway.components.common.process import step
     from shipway.components.data.local_data import local_source
@@ -73,6 +75,7 @@ def resolve_schema(schema_uri: str = "") -> str:
 
     Raises:
         InputError: When the file cannot be read.
+        StorageError: When a store does not give it.
     """
     from shipway.components.common.process import step
     from shipway.components.data.schema import curated
@@ -102,8 +105,9 @@ def infer_schema(
     Args:
         statistics: What ``generate_statistics`` wrote.
         schema: ``schema.pbtxt``; metadata: ``features`` (how many), ``curated``, ``digest``.
-        schema_uri: Path or ``file://`` URI of a schema in protobuf text, or of a directory with a ``schema.pbtxt``,
-            taken as it is; empty infers one.
+        schema_uri: A path, or a ``file://``, ``pvc://``, ``gs://`` or ``s3://`` URI, of a schema in protobuf text or
+            of a directory with a ``schema.pbtxt``, taken as it is; or a schema's ``http(s)://`` address; empty infers
+            one.
         schema_digest: What ``resolve_schema`` returned for it; the file must still hold the same. Empty does not ask.
         label: A column that the schema must have.
         max_unseen_fraction: Share of a string column's values, from 0 to below 1, that may lie beyond the known ones.
@@ -116,6 +120,7 @@ def infer_schema(
             what no data is held against; when the label is not in the schema, the statistics are of no rows, or
             ``range_columns`` name no column of numbers.
         ConflictError: When the given schema changed since ``schema_digest`` was resolved.
+        StorageError: When a store does not give it.
     """
     from shipway.components.common.process import step
     from shipway.components.data.schema import inference as logic

@@ -32,7 +32,7 @@ def ingest_data(
     The same bytes give the same Parquet files.
 
     Args:
-        data_uri: Path, ``file://`` or ``http(s)://`` URI of a CSV, TSV or Parquet file, or a directory of such.
+        data_uri: Path or URI of a CSV, TSV or Parquet file, or of a directory of such: see :mod:`.sources`.
         data_digest: What ``resolve_data`` returned.
         tables: Where to write.
         missing_markers: Fields of text tables that mean a missing value.
@@ -43,6 +43,7 @@ def ingest_data(
     Raises:
         InputError: When a file is missing, empty, broken (its line is named) or in no known format.
         ConflictError: When the source changed since ``data_digest`` was resolved.
+        StorageError: When a store does not give what ``data_uri`` names, or the bytes arrive damaged.
     """
     with new_directory(tables) as aside:
         with fetched(data_uri, data_digest) as files, connect() as database:

@@ -1,10 +1,12 @@
-"""Where raw data comes from: a path, a ``file://`` or an ``http(s)://`` URI, and the digest of what it holds now.
+"""Where raw data comes from, and the digest of what it holds now.
 
-A path or ``file://`` URI names one file or a directory of files; an ``http(s)://`` URI names one file. What a
-file is, its name tells: see :data:`SUFFIXES`. Everything else in a directory, and what is hidden, is left alone.
+A path, ``file://``, ``pvc://``, ``gs://`` or ``s3://`` URI names one file or a directory of files; an ``http(s)://``
+address names one file. What a file is, its name tells: see :data:`SUFFIXES`. Everything else in a directory, and what
+is hidden, is left alone.
 
-The digest of files is taken over their bytes; that of a web address over its strong ETag and length, or over
-the bytes where the server offers no strong ETag.
+The digest of files is taken over their bytes. That of what lies in a store is taken over what the store tells without
+its bytes being read: names, sizes, versions (a generation, a strong ETag) and CRC32C; where a store tells no version,
+as some web servers do not, over the bytes.
 """
 
 from __future__ import annotations
@@ -14,14 +16,17 @@ import hashlib
 import re
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from shipway.components.common.artifacts import file_digest
-from shipway.components.common.errors import ConflictError, InputError
-from shipway.components.data.ingestion import web
+from shipway.components.common.errors import ConflictError, InputError, ObjectNotFound
+from shipway.components.common.progress import bytes_progress
+from shipway.components.common.storage import Effort, ObjectInfo, Options, Store, open_store
+from shipway.components.common.storage.downloads import get_file
+from shipway.components.common.storage.uris import inside, parse_uri, shown
 
-__all__ = ["SUFFIXES", "fetched", "resolve_data", "table_name"]
+__all__ = ["SUFFIXES", "fetched", "file_name", "local_path", "resolve_data", "table_name"]
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 """The endings of the names of readable files; small and capital letters are the same."""
@@ -30,44 +35,66 @@ _SAFE_NAME = re.compile(r"\w[\w .+=-]*")
 
 
 def resolve_data(data_uri: str) -> str:
-    """Returns ``sha256:<hex>`` of what ``data_uri`` holds now; equal contents give equal digests.
+    """Returns ``sha256:<hex>`` of what ``data_uri`` holds now.
 
     Args:
-        data_uri: Path, ``file://`` or ``http(s)://`` URI.
+        data_uri: A path, or a ``file://``, ``pvc://``, ``gs://``, ``s3://`` or ``http(s)://`` URI.
 
     Raises:
-        InputError: When there is nothing readable.
-        TransientError: When a server answers that trying later may help.
+        InputError: When it is misspelt, or nothing readable is there.
+        StorageError: When a store has no such object, refuses it, or does not answer.
     """
-    if not _is_remote(data_uri):
-        return _local_digest(_local_files(data_uri))
-    tagged = web.tag_digest(web.head(data_uri))
-    if tagged:
-        return tagged
+    path = local_path(data_uri)
+    if path:
+        return _local_digest(_local_files(path.absolute()))
+    store, objects = _stored(data_uri)
+    told = _told_digest(objects)
+    if told:
+        return told
     with tempfile.TemporaryDirectory() as scratch:
-        return file_digest(_download(data_uri, Path(scratch)))
+        return _local_digest(_downloaded(data_uri, store, objects, Path(scratch)))
 
 
 @contextlib.contextmanager
 def fetched(data_uri: str, data_digest: str) -> Iterator[list[Path]]:
     """Yields the files behind ``data_uri``, which are the ones that ``data_digest`` was resolved from.
 
-    A web address is downloaded aside, to a directory that is removed afterwards.
+    What lies in a store is downloaded and verified, to a directory that is removed afterwards.
 
     Raises:
         ConflictError: When the source changed since ``data_digest`` was resolved, or while the block ran.
-        InputError, TransientError: As :func:`resolve_data`.
+        InputError, StorageError: As :func:`resolve_data`.
     """
-    if _is_remote(data_uri):
+    path = local_path(data_uri)
+    if not path:
         with tempfile.TemporaryDirectory() as scratch:
-            yield [_verified_download(data_uri, data_digest, Path(scratch))]
+            yield _verified_download(data_uri, data_digest, Path(scratch))
         return
-    files = _local_files(data_uri)
+    files = _local_files(path.absolute())
     before = [_stamp(file) for file in files]
     _require_same(data_uri, _local_digest(files), data_digest)
     yield files
     if [_stamp(file) for file in files] != before:
         raise ConflictError(f"{data_uri} changed while it was read; run the pipeline again when nobody writes to it")
+
+
+def local_path(uri: str) -> Path | None:
+    """Returns the path of what lies in a file system here; None for what a store or a web server has.
+
+    Raises:
+        InputError: When it is no URI that can be read.
+    """
+    parsed = parse_uri(uri)
+    if "://" not in uri:
+        return Path(uri).expanduser()
+    return parsed.directory / parsed.key if parsed.scheme in ("file", "pvc") else None
+
+
+def file_name(uri: str) -> str:
+    """Returns the last part of what a URI names; ``data`` for a whole bucket."""
+    parsed = parse_uri(uri)
+    web = parsed.scheme in ("http", "https")
+    return PurePosixPath(unquote(parsed.key.partition("?")[0]) if web else parsed.key).name or "data"
 
 
 def table_name(file: Path) -> str:
@@ -90,29 +117,10 @@ def table_name(file: Path) -> str:
     return stem
 
 
-def _is_remote(data_uri: str) -> bool:
-    scheme, separator, _ = data_uri.partition("://")
-    if not data_uri.strip():
-        raise InputError("data_uri is empty; give a path, a file:// or an http(s):// URI")
-    if separator and scheme.lower() not in ("file", "http", "https"):
-        raise InputError(f"{scheme}:// cannot be read; give a path, a file:// or an http(s):// URI")
-    return bool(separator) and scheme.lower() != "file"
-
-
-def _local_path(data_uri: str) -> Path:
-    if "://" not in data_uri:
-        return Path(data_uri).expanduser().absolute()
-    parts = urlsplit(data_uri)
-    if parts.netloc not in ("", "localhost"):
-        raise InputError(f"{data_uri}: a file:// URI cannot name a host; write file:///absolute/path")
-    return Path(unquote(parts.path))
-
-
-def _local_files(data_uri: str) -> list[Path]:
-    path = _local_path(data_uri)
+def _local_files(path: Path) -> list[Path]:
     try:
         if path.is_dir():
-            files = sorted(f for f in path.iterdir() if _suffix(f.name) and not f.name.startswith(".") and f.is_file())
+            files = sorted(file for file in path.iterdir() if _is_readable(file.name) and file.is_file())
             if not files:
                 raise InputError(f"{path} is a directory without readable files; expected {', '.join(SUFFIXES)}")
             return _distinct(files)
@@ -123,6 +131,10 @@ def _local_files(data_uri: str) -> list[Path]:
         return _distinct([path])
     except PermissionError as error:
         raise InputError(f"{path} may not be read: {error.strerror}; let the step's user read it") from error
+
+
+def _is_readable(name: str) -> bool:
+    return bool(_suffix(name)) and not name.startswith(".")
 
 
 def _distinct(files: list[Path]) -> list[Path]:
@@ -153,30 +165,71 @@ def _stamp(file: Path) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _verified_download(data_uri: str, data_digest: str, scratch: Path) -> Path:
-    promised = web.tag_digest(web.head(data_uri))
-    if promised:
-        _require_same(data_uri, promised, data_digest)
-    file = _download(data_uri, scratch, expected_tag=promised)
-    if not promised:
-        _require_same(data_uri, file_digest(file), data_digest)
-    return file
+def _stored(data_uri: str) -> tuple[Store, dict[str, ObjectInfo]]:
+    """Returns the store and the readable objects by the names of their files, in the names' order."""
+    store, key = open_store(data_uri)
+    name = file_name(data_uri)
+    if store.root.scheme in ("http", "https"):
+        table_name(Path(name))
+        return store, {name: store.stat(key)}
+    objects = {}
+    if key and not data_uri.endswith("/"):
+        with contextlib.suppress(ObjectNotFound):
+            objects[name] = store.stat(key)
+    if not objects:
+        listed = {PurePosixPath(info.key).name: info for info in store.list(key, recursive=False)}
+        if not listed:
+            raise ObjectNotFound(f"{store.uri(key)} holds nothing; is data_uri spelt right?", store.uri(key))
+        objects = {name: info for name, info in sorted(listed.items()) if _is_readable(name) and not info.is_directory}
+        if not objects:
+            raise InputError(f"{store.uri(key)} holds no readable files; expected {', '.join(SUFFIXES)}")
+    _distinct([Path(name) for name in objects])
+    return store, objects
 
 
-def _download(data_uri: str, scratch: Path, expected_tag: str = "") -> Path:
-    file = Path(unquote(urlsplit(data_uri).path)).name
-    name = f"{table_name(Path(file))}{_suffix(file)}"
-    with (scratch / name).open("wb") as target:
-        received = web.download(data_uri, target)
-    tagged = web.tag_digest(received)
-    if expected_tag and tagged:
-        _require_same(data_uri, tagged, expected_tag)
-    return scratch / name
+def _told_digest(objects: dict[str, ObjectInfo]) -> str:
+    """Returns the digest of what the store tells; "" where that leaves a change unseen."""
+    if not all(info.version for info in objects.values()):
+        return ""
+    fields = [(name, str(info.size), info.version, info.checksums.crc32c) for name, info in objects.items()]
+    listing = "".join("\0".join(each) + "\n" for each in fields)
+    return f"sha256:{hashlib.sha256(listing.encode()).hexdigest()}"
+
+
+def _verified_download(data_uri: str, data_digest: str, scratch: Path) -> list[Path]:
+    store, objects = _stored(data_uri)
+    told = _told_digest(objects)
+    if told:
+        _require_same(data_uri, told, data_digest)
+    files = _downloaded(data_uri, store, objects, scratch)
+    if not told:
+        _require_same(data_uri, _local_digest(files), data_digest)
+    return files
+
+
+def _downloaded(data_uri: str, store: Store, objects: dict[str, ObjectInfo], scratch: Path) -> list[Path]:
+    files = {name: inside(scratch, name, shown(data_uri)) for name in objects}
+    with bytes_progress("downloading") as tell:
+        effort = Effort(Options(progress=tell))
+        effort.total_bytes = sum(info.size for info in objects.values())
+        counted = store.within(effort)
+
+        def fetch(name: str) -> None:
+            info = objects[name]
+            found = get_file(counted, info.key, files[name], info=info, durable=False)
+            if found.version != info.version:
+                raise _changed(data_uri)
+
+        effort.each_by_size(fetch, objects, lambda name: objects[name].size)
+    return list(files.values())
 
 
 def _require_same(data_uri: str, found: str, expected: str) -> None:
     if found != expected:
-        raise ConflictError(
-            f"{web.shown(data_uri)} no longer holds what was resolved ({expected[:19]}…, now {found[:19]}…); "
-            "run the pipeline again to take the new content"
-        )
+        raise _changed(data_uri, f" ({expected[:19]}…, now {found[:19]}…)")
+
+
+def _changed(data_uri: str, how: str = "") -> ConflictError:
+    return ConflictError(
+        f"{shown(data_uri)} no longer holds what was resolved{how}; run the pipeline again to take the new content"
+    )

@@ -16,7 +16,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from shipway.components.common.artifacts import file_digest, new_directory
 from shipway.components.common.errors import InputError
-from shipway.components.data.schema.curated import curated_file
+from shipway.components.data.schema.curated import curated_text
 from shipway.components.data.schema.environments import add_environments
 from shipway.components.data.schema.lint import lint_schema
 from shipway.components.data.schema.protos import parse_schema, read_statistics
@@ -48,8 +48,8 @@ def infer_schema(
     Args:
         statistics: What ``generate_statistics`` wrote.
         schema: Where to write.
-        schema_uri: Path or ``file://`` URI of a curated schema (protobuf text), or of a directory with a
-            ``schema.pbtxt``, which is taken as it is.
+        schema_uri: Path or URI of a curated schema (protobuf text), or of a directory with a ``schema.pbtxt``, which
+            is taken as it is.
         schema_digest: What ``resolve_schema`` returned for it; empty does not ask.
         label: A column that the schema must have.
         max_unseen_fraction: Share of the values of a string column, from 0 to below 1, that later data may have
@@ -152,15 +152,12 @@ def _add_range(feature: schema_pb2.Feature, seen: statistics_pb2.NumericStatisti
 
 
 def _curated(schema_uri: str, schema_digest: str) -> schema_pb2.Schema:
-    file = curated_file(schema_uri, schema_digest)
-    try:
-        proto = parse_schema(file.read_text(encoding="utf-8"), f"schema_uri {file}")
-    except UnicodeDecodeError as error:
-        raise InputError(f"schema_uri {file} cannot be read: {error}; give a schema in protobuf text") from error
+    text, where = curated_text(schema_uri, schema_digest)
+    proto = parse_schema(text, f"schema_uri {where}")
     vain = lint_schema(proto)
     if vain:
         lines = "".join(f"\n  {line}" for line in vain)
-        raise InputError(f"schema_uri {file} asks for what no data would be held against:{lines}")
+        raise InputError(f"schema_uri {where} asks for what no data would be held against:{lines}")
     return proto
 
 

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from shipway.components.common.errors import ConflictError, InputError, TransientError
+from shipway.components.common.errors import (
+    AccessDenied,
+    ConflictError,
+    InputError,
+    ObjectNotFound,
+    StorageError,
+    StorageUnavailable,
+)
 from shipway.components.data.ingestion import sources
 from shipway.components.data.ingestion.sources import fetched, resolve_data, table_name
 
@@ -42,13 +49,13 @@ def test_directory_digest_knows_names_and_leaves_other_files_alone(csv, tmp_path
     [
         ("", "empty"),
         ("/no/such/file.csv", "/no/such/file.csv does not exist"),
-        ("gs://bucket/file.csv", "gs:// cannot be read"),
+        ("ftp://host/file.csv", "ftp:// is not known"),
         ("file://elsewhere/file.csv", "cannot name a host"),
         ("/dev/zero", "neither a file nor a directory"),
-        ("http://127.0.0.1:1/x", "does not tell a readable format|cannot be read"),
+        ("http://127.0.0.1:1/x", "does not tell a readable format"),
     ],
 )
-def test_nothing_readable(uri, message, no_pauses):
+def test_nothing_readable(uri, message):
     with pytest.raises(InputError, match=message):
         resolve_data(uri)
 
@@ -83,7 +90,7 @@ def test_changed_source_is_a_conflict(csv):
 
 
 @pytest.mark.parametrize("fault", ["plain", "tagged", "weak", "nohead", "twice", "short"])
-def test_web_files_arrive_whole(served, fault, no_pauses):
+def test_web_files_arrive_whole(served, fault, impatient):
     directory, address = served
     (directory / "my data.csv").write_text(CSV * 1000)
     uri = f"{address}/{fault}/my%20data.csv?token=secret"
@@ -109,24 +116,24 @@ def test_strong_tag_is_resolved_without_the_body(served):
 @pytest.mark.parametrize(
     ("path", "error", "message"),
     [
-        ("plain/none.csv", InputError, "answered 404"),
-        ("forbidden/a.csv", InputError, "answered 403.*sign-in"),
-        ("busy/a.csv", TransientError, "answered 503.*later"),
-        ("cut/a.csv", InputError, "ended after 6 of 12 bytes"),
+        ("plain/none.csv", ObjectNotFound, "answered 404"),
+        ("forbidden/a.csv", AccessDenied, "answered 403.*token"),
+        ("busy/a.csv", StorageUnavailable, "answered 503.*later"),
+        ("cut/a.csv", StorageUnavailable, "cut/a.csv"),
     ],
 )
-def test_web_faults(served, path, error, message, no_pauses):
+def test_web_faults(served, path, error, message, impatient):
     directory, address = served
     (directory / "a.csv").write_text(CSV)
     with pytest.raises(error, match=message):
         resolve_data(f"{address}/{path}?token=secret")
 
 
-def test_unreachable_address_is_tried_again_then_named(no_pauses, caplog):
-    with pytest.raises(InputError, match=r"https://127.0.0.1:1/a.csv cannot be read: .*refused") as error:
+def test_unreachable_address_is_tried_again_then_named(impatient, caplog):
+    with pytest.raises(StorageUnavailable, match=r"https://127.0.0.1:1/a.csv cannot be read: .*refused") as error:
         resolve_data("https://127.0.0.1:1/a.csv?token=secret")
-    assert "secret" not in str(error.value)
-    assert len([record for record in caplog.records if "trying again" in record.message]) == 3
+    assert "secret" not in str(error.value) + caplog.text
+    assert len([record for record in caplog.records if "trying again" in record.message]) > 2
 
 
 def test_passwords_in_addresses_are_refused_and_not_repeated():
@@ -175,8 +182,8 @@ def test_https_trusts_what_ssl_cert_file_says(tmp_path, certificate, trusted):
     if trusted:
         assert (run.returncode, run.stdout.strip()) == (0, resolve_data(str(tmp_path / "a.csv")))
     else:
-        assert run.returncode == 2
-        assert "the certificate is not trusted" in run.stderr
+        assert run.returncode == StorageError.exit_code
+        assert "self-signed certificate" in run.stderr
         assert "SSL_CERT_FILE" in run.stderr
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shipway.components.common.errors import ConflictError, InputError
+from shipway.components.common.errors import ConflictError, InputError, ObjectNotFound
 from shipway.components.data.schema.curated import resolve_schema
 from shipway.components.data.schema.inference import infer_schema
 from shipway.components.data.schema.protos import read_schema
@@ -38,13 +38,29 @@ def test_it_is_known_by_what_it_holds(described, tmp_path):
     assert resolve_schema("") == ""
 
 
+def test_it_may_lie_elsewhere(described, served, tmp_path):
+    directory, address = served
+    file = directory / "schema.pbtxt"
+    file.write_text('feature { name: "count" type: INT }\n')
+    uri = f"{address}/plain/schema.pbtxt"
+    digest = resolve_schema(uri)
+    assert digest == resolve_schema(str(directory)) == resolve_schema(str(file))
+    metadata = infer_schema(described(COLUMNS), tmp_path / "schema", schema_uri=uri, schema_digest=digest)
+    assert metadata["curated"] is True
+    file.write_text("changed")
+    with pytest.raises(ConflictError, match="changed while the pipeline ran"):
+        infer_schema(described(COLUMNS), tmp_path / "late", schema_uri=uri, schema_digest=digest)
+    with pytest.raises(ObjectNotFound, match="other is neither a schema nor a directory"):
+        resolve_schema(f"{address}/plain/other")
+
+
 @pytest.mark.parametrize(
     ("text", "parameters", "message"),
     [
         ("feature { nam: 1 }", {}, "is no schema .*1:11"),
         ("", {}, "without features"),
         (b"\xff\xfe", {}, "cannot be read"),
-        (None, {"schema_uri": "gs://bucket/schema.pbtxt"}, "gs:// cannot be read"),
+        (None, {"schema_uri": "ftp://host/schema.pbtxt"}, "ftp:// is not known"),
         (None, {"schema_uri": "/no/schema.pbtxt"}, "No such file"),
         (None, {"label": "kin"}, "no feature 'kin'; did you mean 'kind'"),
         ('feature { name: "count" }', {"label": "kind"}, "no feature 'kind'"),

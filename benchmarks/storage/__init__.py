@@ -1,0 +1,1 @@
+"""Transfers side by side with the stores' own clients."""
