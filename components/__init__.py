@@ -34,6 +34,8 @@ _FAMILY_OF = {
     "evaluate_model": "lifecycle",
     "select_model": "lifecycle",
     "create_release": "lifecycle",
+    "download_release": "lifecycle",
+    "replicate_release": "lifecycle",
     "deploy_model": "lifecycle",
     "smoke_test": "lifecycle",
     "promote_model": "lifecycle",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import compileall
 import hashlib
-import os
 import py_compile
 import shutil
 import tempfile
@@ -12,20 +11,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from shipway.components.common.errors import EnvironmentFailed
+from shipway.components.common.state import cache_directory
 from shipway.pipelines.families import Family, package_directory
 
-__all__ = ["cache_directory", "code_snapshot", "family_code_digest"]
+__all__ = ["code_snapshot", "family_code_digest"]
 
 _ROOT_PACKAGES = ("shipway.components", "shipway.examples", "shipway.pipelines", "shipway.serving")
-
-
-def cache_directory() -> Path:
-    """Returns where environments and code copies are kept.
-
-    ``SHIPWAY_CACHE_DIR``, else ``shipway`` below ``XDG_CACHE_HOME``, else ``~/.cache/shipway``.
-    """
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shipway"
-    return Path(os.environ.get("SHIPWAY_CACHE_DIR") or default).absolute()
 
 
 def family_code_digest(family: Family, snapshot: Path) -> str:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from shipway.pipelines.code import cache_directory
+from shipway.components.common.state import cache_directory
 from shipway.pipelines.environments import environment_of
 from shipway.pipelines.families import FAMILIES
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import uv
 
 from shipway.components.common.errors import EnvironmentFailed, InputError
-from shipway.pipelines.code import cache_directory
+from shipway.components.common.state import cache_directory
 from shipway.pipelines.families import EXECUTOR, FAMILIES, Family
 
 __all__ = ["Environment", "environment_of", "make_environments", "remove_unused_environments", "run_uv"]

@@ -32,7 +32,8 @@ def deploy(name: str, release: Mapping[str, Any], port: int = 0) -> Record:
 
     Args:
         name: The endpoint's name, also the model's in its URLs: a-z, 0-9 and hyphens, at most 63 characters.
-        release: ``name``, ``release``, ``digest``, ``model_digest``, ``uri`` as in ``release.json``.
+        release: ``name``, ``release``, ``digest``, ``model_digest``, ``uri`` as in ``release.json``; ``directory``,
+            where its files are on this machine, unless the URI says so.
         port: 0 keeps the endpoint's port, or chooses a free one for a new endpoint.
 
     Raises:
@@ -50,7 +51,7 @@ def rollback(name: str) -> Record:
     """Makes an endpoint serve its previous release again; returns its record.
 
     Raises:
-        InputError: When there is no such endpoint or it has no previous release.
+        InputError: When there is no such endpoint, it has no previous release, or that one's files are gone.
         DeploymentError: When the previous release does not come up; what is served stays.
     """
     with Endpoint.locked(name) as endpoint:

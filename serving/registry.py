@@ -140,8 +140,9 @@ class Endpoint:
         wanted = port or (current["port"] if current else free_port(_HOST))
         if running is None or running["port"] != wanted:
             check_free(_HOST, wanted)
+        model = _model_directory(release)
         self._directory.mkdir(exist_ok=True)
-        process = self._start(server, release, wanted, had_endpoint=current is not None)
+        process = self._start(server, model, release, wanted, had_endpoint=current is not None)
         record = self._new_record(current, release, wanted, process, server)
         self._publish(record, current)
         return record
@@ -154,11 +155,12 @@ class Endpoint:
     def _record(self) -> Record | None:
         return read_json(self._file) if self._file.is_file() else None
 
-    def _start(self, server: _Server, release: Mapping[str, Any], port: int, had_endpoint: bool) -> ServerProcess:
+    def _start(
+        self, server: _Server, model: Path, release: Mapping[str, Any], port: int, had_endpoint: bool
+    ) -> ServerProcess:
         """Starts the server and waits until it answers; on failure the endpoint is as it was."""
         ready = self._directory / "ready.json"
         ready.unlink(missing_ok=True)
-        model = _local_path(release["uri"]) / "model"
         arguments = ["--model-dir", str(model), "--name", self.name, "--host", _HOST, "--port", str(port)]
         log_start = self._log.stat().st_size if self._log.exists() else 0
         started = server.start([*arguments, "--reuse-port", "--ready-file", str(ready)], self._log)
@@ -260,8 +262,15 @@ def _url(port: int) -> str:
     return f"http://{_HOST}:{port}"
 
 
+def _model_directory(release: Mapping[str, Any]) -> Path:
+    directory = Path(release["directory"]) if "directory" in release else _local_path(release["uri"])
+    if not (directory / "model").is_dir():
+        raise InputError(f"the release {release['uri']} is not, or no longer, at {directory}; deploy it again")
+    return directory / "model"
+
+
 def _local_path(uri: str) -> Path:
     parts = urlsplit(uri)
     if parts.scheme not in ("", "file"):
-        raise InputError(f"the release {uri} is not on this machine; target local serves releases in directories")
+        raise InputError(f"the release {uri} is not on this machine; let deploy_model fetch it")
     return Path(unquote(parts.path) if parts.scheme else uri).absolute()

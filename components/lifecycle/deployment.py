@@ -13,6 +13,7 @@ from shipway.components.common.artifacts import new_directory, read_json, write_
 from shipway.components.common.errors import DeploymentError, InputError, ShipwayError
 from shipway.components.common.model import Golden, read_golden, read_model
 from shipway.components.lifecycle import releases
+from shipway.components.lifecycle.copies import local_copy
 from shipway.serving import endpoints
 from shipway.serving.client import Answer, EndpointClient
 
@@ -26,7 +27,7 @@ _TIMED_REQUESTS = 20
 def deploy_model(
     release: str | Path, endpoint: str | Path, endpoint_name: str, target: str = "local", port: int = 0
 ) -> dict[str, Any]:
-    """Makes an endpoint serve a release.
+    """Makes an endpoint serve a release; one in a store is fetched to the cache directory first.
 
     Args:
         release: A Release artifact.
@@ -40,7 +41,8 @@ def deploy_model(
         The content of ``endpoint.json``.
 
     Raises:
-        InputError: For an unknown target, an impossible name or port, no release.
+        InputError: For an unknown target, an impossible name or port, no artifact.
+        ObjectNotFound: When there is no release.
         DataRejected: When the release was changed.
         ConflictError: When somebody else holds the port.
         DeploymentError: When the release does not come up; what was served before still is.
@@ -49,7 +51,7 @@ def deploy_model(
         raise InputError(f"the target {target!r} is unknown; it can be: {', '.join(_TARGETS)}")
     document = releases.read_release(release)
     name = endpoint_name or _ENDPOINT_NAME.sub("-", document["name"].lower()).strip("-")
-    record = endpoints.deploy(name, document, port)
+    record = endpoints.deploy(name, {**document, "directory": str(local_copy(document["uri"]))}, port)
     with new_directory(endpoint) as directory:
         write_json(directory / "endpoint.json", record)
         shutil.copyfile(record["manifest"], directory / "inferenceservice.yaml")
@@ -108,7 +110,7 @@ def _endpoint(endpoint: str | Path) -> dict[str, Any]:
 
 
 def _probe(record: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
-    model = Path(document["uri"]) / "model"
+    model = local_copy(document["uri"]) / "model"
     description, golden = read_model(model), read_golden(model)
     client = EndpointClient(record["url"], record["name"])
     _check_served(client, document)

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from shipway.components.common.artifacts import dataset_files, new_directory, write_json
 from shipway.components.common.errors import InputError
 from shipway.components.common.preprocessing import FeatureKind, feature_tensors, label_strings
+from shipway.components.lifecycle.copies import local_copy
 from shipway.components.lifecycle.releases import verify
 from shipway.serving.model import OnnxModel
 
@@ -59,6 +60,7 @@ def predict_champion(
 
     Raises:
         InputError: As :func:`predict`; the message then says how to go on without this champion.
+        ObjectNotFound: When the champion's release is gone.
         DataRejected: When the champion's release was changed.
     """
     if not champion:
@@ -67,13 +69,13 @@ def predict_champion(
         return {"champion": ""}
     verify(champion)
     try:
-        metadata = predict(dataset, Path(champion) / "model", predictions, label, slice_columns)
+        metadata = predict(dataset, local_copy(champion) / "model", predictions, label, slice_columns)
     except InputError as error:
         raise InputError(
             f"the champion {champion} cannot be compared on this data: {error}. If the data has changed for good,"
             " use another model_name or release_repository, where this champion does not reign"
         ) from error
-    return {**metadata, "champion": Path(champion).name}
+    return {**metadata, "champion": champion.rstrip("/").rpartition("/")[2]}
 
 
 def _tables(dataset: str | Path) -> list[pa.Table]:

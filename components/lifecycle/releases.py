@@ -1,4 +1,4 @@
-"""Releases: immutable directories named by content, and the aliases that point at them.
+"""Releases: versions that never change, named by content, and the aliases that point at them.
 
 ::
 
@@ -8,45 +8,57 @@
                                        MANIFEST.json     written last
     <repository>/<model name>/aliases/<first 16 of the schema's digest>/champion.json
 
-A release's name is 16 hex digits of a digest over its model's and its schema's; the evaluation that blessed it first
-stays with it.
+The repository is a directory, a claim or a bucket; all reading and writing goes through
+:mod:`shipway.components.common.storage`. A release's name is 16 hex digits of a digest over its model's and its
+schema's; the evaluation that blessed it first stays with it.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import fcntl
-import hashlib
-import os
-import re
+import json
 import shutil
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-import google_crc32c
-
-from shipway.components.common.artifacts import (
-    directory_digest,
-    file_digest,
-    new_directory,
-    read_json,
-    write_json,
+from shipway.components.common import storage
+from shipway.components.common.artifacts import file_digest, new_directory, read_json, write_json
+from shipway.components.common.errors import (
+    ConflictError,
+    DataRejected,
+    InputError,
+    IntegrityError,
+    ObjectNotFound,
+    PreconditionFailed,
+    VersionConflictError,
 )
-from shipway.components.common.errors import ConflictError, DataRejected, InputError
 from shipway.components.common.model import verify_files
+from shipway.components.common.storage.capabilities import require_conditional_writes
+from shipway.components.lifecycle.places import alias_uri, local_directory, place_of, release_uri
 
-__all__ = ["champion", "create_release", "move_champion", "read_release", "schema_digest", "verify"]
+__all__ = [
+    "champion",
+    "create_release",
+    "describe",
+    "move_champion",
+    "protect",
+    "read_release",
+    "rejecting_changes",
+    "schema_digest",
+    "verify",
+    "write_release",
+]
 
-MANIFEST = "MANIFEST.json"
 SCHEMA = "schema.pbtxt"
-ROOT_VARIABLE = "SHIPWAY_ROOT"
 
-_ID_DIGITS = 16
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_BLESSING = "evaluation/blessing.json"
+_KEYS = ("name", "release", "digest", "model_digest", "schema_digest")
 _READ_ONLY = 0o444
+_OTHERS_SECONDS = 10
+_TRIES = 10
 
 Document = dict[str, Any]
 
@@ -67,32 +79,43 @@ def create_release(
         schema: The Schema directory of the data it takes.
         release: Where to write the artifact: ``release.json``.
         model_name: The name to release under.
-        release_repository: The directory of releases; empty: ``releases`` below the run's root.
+        release_repository: A path, or a ``file://``, ``pvc://``, ``gs://`` or ``s3://`` URI; empty: ``releases`` below
+            the run's root.
 
     Returns:
         ``release.json``: ``name``, ``release`` (its id), ``digest``, ``model_digest``, ``schema_digest``, ``uri``.
 
     Raises:
-        DataRejected: When the evaluation does not bless this very model.
-        ConflictError: When a release with this id holds something else.
+        DataRejected: When the evaluation does not bless this very model, or the release was changed.
+        ConflictError: When a release with this id holds something else, or is being made with another evaluation.
         InputError: When an artifact is damaged, or there is no repository.
+        StorageError: When the store fails; run it again to go on.
     """
     description = verify_files(model)
-    blessing = _blessing(evaluation, description.name, description.digest)
-    home = _home(release_repository, model_name)
-    target = home / _release_name(description.digest, schema_digest(schema))
-    with _locked(home):
-        if not target.exists():
-            _publish(target, model, evaluation, Path(schema) / SCHEMA, model_name, blessing)
-    manifest = verify(str(target))
-    found = (manifest["model_digest"], manifest["schema_digest"])
-    if found != (description.digest, schema_digest(schema)):
+    blessing = read_json(Path(evaluation) / "blessing.json")
+    _require_blessing(blessing, str(evaluation), description.name, description.digest)
+    digests = {"model_digest": description.digest, "schema_digest": schema_digest(schema)}
+    uri = release_uri(release_repository, model_name, **digests)
+    try:
+        manifest = verify(uri)
+    except ObjectNotFound:
+        with tempfile.TemporaryDirectory(prefix="shipway-release-") as temporary:
+            aside = Path(temporary)
+            shutil.copytree(model, aside / "model")
+            shutil.copytree(evaluation, aside / "evaluation")
+            shutil.copyfile(Path(schema) / SCHEMA, aside / SCHEMA)
+            document = {"name": model_name, "release": uri.rpartition("/")[2], **digests, "blessing": blessing}
+            manifest = _published(aside, uri, document)
+    if any(manifest[key] != digest for key, digest in digests.items()):
         raise ConflictError(
-            f"the release {target} exists and holds another model or schema (model {found[0]}, schema {found[1]});"
-            " releases are never changed: release under another model_name"
+            f"the release {uri} exists and holds another model or schema (model {manifest['model_digest']}, schema"
+            f" {manifest['schema_digest']}); releases are never changed: release under another model_name"
         )
-    keys = ("name", "release", "digest", "model_digest", "schema_digest")
-    document = {**{key: manifest[key] for key in keys}, "uri": str(target)}
+    return write_release(release, {**{key: manifest[key] for key in _KEYS}, "uri": uri})
+
+
+def write_release(release: str | Path, document: Document) -> Document:
+    """Writes a Release artifact, ``release.json``, and returns the document."""
     with new_directory(release) as directory:
         write_json(directory / "release.json", document)
     return document
@@ -102,35 +125,67 @@ def read_release(release: str | Path) -> Document:
     """Returns ``release.json`` of a Release artifact, after checking the release it points at.
 
     Raises:
-        InputError: When there is none.
+        InputError: When there is no artifact.
+        ObjectNotFound: When there is no release.
         DataRejected: When the release was changed, or its evaluation does not bless its model.
     """
     document: Document = read_json(Path(release) / "release.json")
-    manifest = verify(document["uri"])
-    if manifest["digest"] != document["digest"]:
+    if describe(document["uri"])["digest"] != document["digest"]:
         raise DataRejected(f"the release {document['uri']} is not the one that was created; create it again")
-    _blessing(_local(document["uri"]) / "evaluation", document["name"], manifest["model_digest"])
     return document
+
+
+def describe(uri: str) -> Document:
+    """Returns what ``release.json`` says of a release, after checking it.
+
+    Raises:
+        InputError: When it is a published version, but no release.
+        ObjectNotFound: When nothing is published there.
+        DataRejected: When the release was changed, or its evaluation does not bless its model.
+    """
+    place = place_of(uri)
+    manifest = verify(place)
+    if missing := [key for key in _KEYS if key not in manifest]:
+        raise InputError(
+            f"{place} is no release: its manifest lacks {', '.join(missing)}; name one of create_release's"
+        )
+    store, key = storage.open_store(f"{place}/{_BLESSING}")
+    _require_blessing(json.loads(store.get_bytes(key)[0]), place, manifest["name"], manifest["model_digest"])
+    return {**{key: manifest[key] for key in _KEYS}, "uri": place}
 
 
 def verify(uri: str) -> Document:
     """Returns the manifest of a release after comparing every file with it.
 
+    In a directory every byte is read; of a store's files size and checksum are compared, and the bytes when they are
+    fetched.
+
     Raises:
-        InputError: When there is no release.
+        ObjectNotFound: When there is no release, or it is not finished.
         DataRejected: When a file is missing, changed or not in the manifest.
     """
-    root = _local(uri)
-    manifest: Document = read_json(root / MANIFEST)
-    expected = {entry["path"]: entry["sha256"] for entry in manifest["files"]}
-    actual = {entry["path"]: entry["sha256"] for entry in _files(root)}
-    changed = sorted(path for path in expected.keys() | actual.keys() if expected.get(path) != actual.get(path))
-    if changed or directory_digest(root, exclude={MANIFEST}) != manifest["digest"]:
+    with rejecting_changes():
+        return storage.verify(uri, deep=local_directory(uri) is not None)
+
+
+@contextlib.contextmanager
+def rejecting_changes() -> Iterator[None]:
+    """Raises DataRejected where the block finds that a release is not what was published."""
+    try:
+        yield
+    except IntegrityError as error:
         raise DataRejected(
-            f"the release {uri} was changed after it was made: {', '.join(changed) or MANIFEST};"
-            " do not deploy it; create it again from the run"
-        )
-    return manifest
+            f"the release was changed after it was made: {error}; create it again from the run"
+        ) from error
+
+
+def protect(uri: str) -> None:
+    """Takes the right to write to a release's files away, where they lie in a directory that has such rights."""
+    directory = local_directory(uri)
+    for path in directory.rglob("*") if directory else ():
+        if path.is_file():
+            with contextlib.suppress(OSError):
+                path.chmod(_READ_ONLY)
 
 
 def schema_digest(schema: str | Path) -> str:
@@ -149,8 +204,8 @@ def champion(model_name: str, schema: str, release_repository: str = "") -> Docu
         schema: The schema's digest.
         release_repository: As for :func:`create_release`.
     """
-    path = _alias(release_repository, model_name, schema)
-    return read_json(path) if path.is_file() else None
+    alias = storage.read_alias(alias_uri(release_repository, model_name, schema))
+    return alias.document if alias else None
 
 
 def move_champion(release: Document, release_repository: str = "", expected: str | None = None) -> Document:
@@ -165,132 +220,66 @@ def move_champion(release: Document, release_repository: str = "", expected: str
     Raises:
         ConflictError: When another champion reigns than expected.
     """
-    path = _alias(release_repository, release["name"], release["schema_digest"])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path.parent):
-        current: Document = read_json(path) if path.is_file() else {"uri": "", "digest": "", "generation": 0}
-        if current["digest"] == release["digest"]:
-            return current
-        if expected is not None and current["uri"] != expected:
-            raise ConflictError(
-                f"the champion of {release['name']} is {current['uri'] or 'none'} by now, not {expected or 'none'},"
-                " which this model was compared with; run the pipeline again to compare with the new one"
-            )
-        alias = {"uri": release["uri"], "digest": release["digest"], "generation": current["generation"] + 1}
-        write_json(path, alias)
-        return alias
+    uri = alias_uri(release_repository, release["name"], release["schema_digest"])
+    for _ in range(_TRIES):
+        with contextlib.suppress(PreconditionFailed):  # somebody else was faster: look again
+            return _moved(uri, release, expected)
+    raise ConflictError(f"the champion of {release['name']} was moved by others {_TRIES} times meanwhile; run it again")
 
 
-def _blessing(evaluation: str | Path, name: str, model_digest: str) -> Document:
-    blessing: Document = read_json(Path(evaluation) / "blessing.json")
+def _moved(uri: str, release: Document, expected: str | None) -> Document:
+    found = storage.read_alias(uri)
+    current: Document = found.document if found else {"uri": "", "digest": "", "generation": 0}
+    if current["digest"] == release["digest"]:
+        return current
+    if expected is not None and current["uri"] != expected:
+        raise ConflictError(
+            f"the champion of {release['name']} is {current['uri'] or 'none'} by now, not {expected or 'none'},"
+            " which this model was compared with; run the pipeline again to compare with the new one"
+        )
+    alias = {"uri": release["uri"], "digest": release["digest"], "generation": current["generation"] + 1}
+    return storage.set_alias(uri, alias, found).document
+
+
+def _require_blessing(blessing: Document, where: str, name: str, model_digest: str) -> None:
     if blessing["model_digest"] != model_digest:
         raise DataRejected(
-            f"the evaluation at {evaluation} is of another model ({blessing['model_digest']}) than"
+            f"the evaluation at {where} is of another model ({blessing['model_digest']}) than"
             f" {name} ({model_digest}); evaluate this one"
         )
     if not blessing["blessed"]:
         reasons = "; ".join(reason["message"] for reason in blessing["reasons"] if not reason["passed"])
         raise DataRejected(f"the model {name} is not blessed and is not released: {reasons}")
-    return blessing
 
 
-def _publish(
-    target: Path, model: str | Path, evaluation: str | Path, schema: Path, name: str, blessing: Document
-) -> None:
-    """Writes the release aside, its manifest last, and renames it into place; the caller holds the lock."""
-    for left in target.parent.glob(f".{target.name}.*.part"):
-        shutil.rmtree(left)
-    aside = target.with_name(f".{target.name}.{os.getpid()}.part")
+def _published(aside: Path, uri: str, document: Document) -> Document:
+    """Publishes a release; returns the manifest of whoever was first."""
     try:
-        shutil.copytree(model, aside / "model")
-        shutil.copytree(evaluation, aside / "evaluation")
-        shutil.copyfile(schema, aside / SCHEMA)
-        manifest = {
-            "name": name,
-            "release": target.name,
-            "digest": directory_digest(aside),
-            "model_digest": verify_files(aside / "model").digest,
-            "schema_digest": file_digest(aside / SCHEMA),
-            "blessing": blessing,
-            "files": _files(aside),
-        }
-        write_json(aside / MANIFEST, manifest)
-        for path in aside.rglob("*"):
-            if path.is_file():
-                path.chmod(_READ_ONLY)
-        aside.rename(target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        _claim(aside, uri)
+        manifest = storage.publish_version(aside, uri, document).manifest
+    except VersionConflictError as conflict:
+        return _manifest_of_others(uri, conflict)
+    protect(uri)
+    return manifest
 
 
-def _files(root: Path) -> list[Document]:
-    paths = sorted(p for p in root.rglob("*") if p.is_file() and p != root / MANIFEST)
-    return [
-        {
-            "path": path.relative_to(root).as_posix(),
-            "size": path.stat().st_size,
-            "crc32c": _crc32c(path),
-            "sha256": file_digest(path),
-        }
-        for path in paths
-    ]
+def _claim(aside: Path, uri: str) -> None:
+    """Sends the blessing before everything else, so that of two evaluations of one model not each sends a half."""
+    store, key = storage.open_store(uri)
+    require_conditional_writes(store, key)
+    with contextlib.suppress(PreconditionFailed):
+        store.put_bytes(f"{key}/{_BLESSING}", (aside / _BLESSING).read_bytes(), if_none_match=store.takes_conditions)
 
 
-def _crc32c(path: Path) -> str:
-    """Returns the CRC32C as object stores report it: base64 of its four bytes, highest first."""
-    checksum: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            checksum.update(chunk)
-    return base64.b64encode(checksum.digest()).decode("ascii")
-
-
-def _id(digest: str) -> str:
-    return digest.removeprefix("sha256:")[:_ID_DIGITS]
-
-
-def _release_name(model_digest: str, schema: str) -> str:
-    return hashlib.sha256(f"{model_digest}\n{schema}\n".encode()).hexdigest()[:_ID_DIGITS]
-
-
-def _home(repository: str, model_name: str) -> Path:
-    home = _model_directory(repository, model_name)
-    home.mkdir(parents=True, exist_ok=True)
-    return home
-
-
-def _model_directory(repository: str, model_name: str) -> Path:
-    if not _NAME.fullmatch(model_name) or model_name == "aliases":
-        raise InputError(
-            f"{model_name!r} cannot name a model: use letters, digits, '.', '_' and '-', at most 128, no dot first"
-        )
-    return _repository(repository) / model_name
-
-
-def _alias(repository: str, model_name: str, schema: str) -> Path:
-    return _model_directory(repository, model_name) / "aliases" / _id(schema) / "champion.json"
-
-
-def _repository(repository: str) -> Path:
-    if repository:
-        return _local(repository)
-    root = os.environ.get(ROOT_VARIABLE)
-    if not root:
-        raise InputError(
-            f"no release_repository is given, and {ROOT_VARIABLE} names no root of local runs; give a directory"
-        )
-    return Path(root).absolute() / "releases"
-
-
-def _local(uri: str) -> Path:
-    parts = urlsplit(uri)
-    if parts.scheme not in ("", "file"):
-        raise InputError(f"{uri}: releases are kept in directories; {parts.scheme}:// is not supported yet")
-    return Path(unquote(parts.path) if parts.scheme else uri).absolute()
-
-
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    with (directory / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _manifest_of_others(uri: str, conflict: VersionConflictError) -> Document:
+    until = time.monotonic() + _OTHERS_SECONDS
+    while True:
+        try:
+            return verify(uri)
+        except ObjectNotFound:
+            if time.monotonic() > until:
+                raise ConflictError(
+                    f"the release {uri} was begun with another evaluation and is not finished; run it again in a while,"
+                    f" and when nobody is at it, delete what lies there: {conflict}"
+                ) from conflict
+        time.sleep(0.5)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-# The fixture models and some helpers are those of the serving tests.
+# The fixture models and some helpers are those of the serving tests, the stores those of the storage tests.
 sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "storage"))
 
+from servers import ACCESS_KEY, SECRET_KEY, STARTS, Server
 from serving_support import FIXTURES
 
 from shipway.components.lifecycle import evaluation, prediction
@@ -40,6 +43,46 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serving_python: str) 
     monkeypatch.setenv("SHIPWAY_STATE_DIR", str(directory))
     yield directory
     endpoints.stop_all()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[Server]:
+    with STARTS["seaweedfs"]() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gs() -> Iterator[Server]:
+    with STARTS["fake-gcs"]() as server:
+        yield server
+
+
+@pytest.fixture
+def repositories(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], str]:
+    """Returns the URI of a new repository of releases, by its scheme; "" is a plain path."""
+    for variable in ("SHIPWAY_STORAGE_PROFILES", "AWS_PROFILE", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("SHIPWAY_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("SHIPWAY_PVC_ROOT", str(tmp_path / "claims"))
+
+    def create(scheme: str) -> str:
+        if scheme in ("s3", "gs"):
+            server: Server = request.getfixturevalue(scheme)
+            monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+            monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+            monkeypatch.setenv("AWS_ENDPOINT_URL" if scheme == "s3" else "STORAGE_EMULATOR_HOST", server.url)
+            return f"{scheme}://{server.new_bucket()}/models"
+        if scheme == "pvc":
+            claim = f"claim-{uuid.uuid4().hex[:12]}"
+            (tmp_path / "claims" / claim).mkdir(parents=True)
+            return f"pvc://{claim}/models"
+        directory = tmp_path / f"repository{scheme}"
+        return directory.as_uri() if scheme else str(directory)
+
+    return create
 
 
 def write_dataset(directory: Path, **columns: Any) -> Path:

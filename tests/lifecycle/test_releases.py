@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 from serving_support import FIXTURES
 
-from shipway.components.common.artifacts import directory_digest
-from shipway.components.common.errors import ConflictError, DataRejected, InputError
+from shipway.components.common import storage
+from shipway.components.common.errors import ConflictError, DataRejected, InputError, ObjectNotFound
 from shipway.components.common.model import read_model
-from shipway.components.lifecycle import prediction, releases
+from shipway.components.lifecycle import places, prediction, releases
 from shipway.components.lifecycle.gate import Thresholds
-from shipway.components.lifecycle.selection import select_model
 
 BINARY, OTHER = FIXTURES / "binary", FIXTURES / "binary_other"
 
@@ -71,7 +71,7 @@ def test_the_same_again_changes_nothing(tmp_path: Path, create: Callable[..., di
     # A later evaluation of the same model differs; the release keeps the one that it was made with.
     assert create(evaluation=None) == first
     assert snapshot(Path(first["uri"])) == before
-    assert sorted(p.name for p in (tmp_path / "repository/flights").iterdir()) == [".lock", first["release"]]
+    assert sorted(p.name for p in (tmp_path / "repository/flights").iterdir()) == [first["release"]]
 
 
 def test_the_unblessed_are_refused(
@@ -110,14 +110,14 @@ def test_a_release_that_its_own_evaluation_does_not_bless_is_refused(
     create: Callable[..., dict[str, Any]], tmp_path: Path, evaluated: Callable[..., Path]
 ) -> None:
     document = create()
-    root = Path(document["uri"])
-    shutil.rmtree(root / "evaluation")
-    shutil.copytree(evaluated(BINARY, thresholds=Thresholds()), root / "evaluation")
+    root, aside = Path(document["uri"]), tmp_path / "aside"
     manifest = json.loads((root / "MANIFEST.json").read_text())
-    manifest |= {"files": releases._files(root), "digest": directory_digest(root, exclude={"MANIFEST.json"})}
-    (root / "MANIFEST.json").chmod(0o644)
-    (root / "MANIFEST.json").write_text(json.dumps(manifest))
-    (tmp_path / "release/release.json").write_text(json.dumps({**document, "digest": manifest["digest"]}))
+    root.rename(aside)
+    shutil.rmtree(aside / "evaluation")
+    shutil.copytree(evaluated(BINARY, thresholds=Thresholds()), aside / "evaluation")
+    told = {key: value for key, value in manifest.items() if key not in ("digest", "files")}
+    published = storage.publish_version(aside, str(root), told)
+    (tmp_path / "release/release.json").write_text(json.dumps({**document, "digest": published.digest}))
     releases.verify(document["uri"])
     with pytest.raises(DataRejected, match="is not blessed"):
         releases.read_release(tmp_path / "release")
@@ -159,16 +159,47 @@ def test_another_release_at_the_same_place_is_seen(create: Callable[..., dict[st
         releases.read_release(tmp_path / "release")
 
 
-def test_what_a_killed_creation_leaves_is_cleared(create: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    home = tmp_path / "repository/flights"
-    first = create()
-    shutil.rmtree(first["uri"])
-    left = home / f".{first['release']}.4711.part"
-    left.mkdir()
-    (left / "half").write_text("x")
-    document = create()
-    assert not left.exists()
-    releases.verify(document["uri"])
+def test_a_killed_creation_is_taken_up(
+    create: Callable[..., dict[str, Any]], evaluated: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluation = evaluated(BINARY)
+    first = create(evaluation=evaluation)
+    root = Path(first["uri"])
+    (root / "MANIFEST.json").unlink()
+    (root / "model/model.onnx").unlink()
+    kept = snapshot(root)
+    with pytest.raises(ObjectNotFound, match="no published version"):
+        releases.verify(first["uri"])
+    monkeypatch.setattr(releases, "_OTHERS_SECONDS", 0)
+    other = evaluated(BINARY, slices=("origin",))
+    with pytest.raises(ConflictError, match=r"begun with another evaluation and is not finished; run it again"):
+        create(evaluation=other)
+    assert snapshot(root) == kept
+    assert create(evaluation=evaluation) == first
+    assert kept.items() < snapshot(root).items()
+    assert create(evaluation=other) == first
+
+
+@pytest.mark.parametrize("scheme", ["", "s3"])
+def test_of_two_evaluations_at_once_one_stays(
+    tmp_path: Path, evaluated: Callable[..., Path], schema: Path, repositories: Callable[[str], str], scheme: str
+) -> None:
+    code = (
+        "import sys; from shipway.components.lifecycle.releases import create_release;"
+        "create_release(*sys.argv[1:5], 'flights', sys.argv[5])"
+    )
+    repository = repositories(scheme)
+    evaluations = [evaluated(BINARY), evaluated(BINARY, slices=("origin",), thresholds=Thresholds(min_auc=0.1))]
+    jobs = []
+    for index in range(4):
+        inputs = [str(BINARY), str(evaluations[index % 2]), str(schema)]
+        command = [sys.executable, "-c", code, *inputs, str(tmp_path / f"r{index}"), repository]
+        jobs.append(subprocess.Popen(command))
+    assert [job.wait(60) for job in jobs] == [0] * 4
+    (document,) = {(tmp_path / f"r{i}/release.json").read_text() for i in range(4)}
+    uri = json.loads(document)["uri"]
+    store, key = storage.open_store(f"{uri}/evaluation/blessing.json")
+    assert releases.verify(uri)["blessing"] == json.loads(store.get_bytes(key)[0])
 
 
 def test_many_creations_at_once_make_one_release(tmp_path: Path, evaluated: Callable[..., Path], schema: Path) -> None:
@@ -191,13 +222,18 @@ def test_where_releases_go(
     monkeypatch.delenv("SHIPWAY_ROOT", raising=False)
     with pytest.raises(InputError, match="no release_repository"):
         create(release_repository="")
-    with pytest.raises(InputError, match="s3:// is not supported yet"):
-        create(release_repository="s3://bucket/releases")
+    with pytest.raises(InputError, match="can only be read"):
+        create(release_repository="https://example.org/releases")
+    with pytest.raises(InputError, match="minio:// is not known"):
+        create(release_repository="minio://bucket/releases")
     for name in ("", "../x", "a/b", "aliases", ".hidden"):
         with pytest.raises(InputError, match="cannot name a model"):
             create(model_name=name)
     monkeypatch.setenv("SHIPWAY_ROOT", str(tmp_path / "runs"))
     assert create(release_repository="")["uri"].startswith(str(tmp_path / "runs/releases/flights/"))
+    for repository in ("runs/../other", f"file://{tmp_path}/other/"):
+        monkeypatch.chdir(tmp_path)
+        assert create(release_repository=repository)["uri"].startswith(str(tmp_path / "other/flights/"))
 
 
 def test_the_champion_moves_by_compare_and_swap(create: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
@@ -218,19 +254,40 @@ def test_the_champion_moves_by_compare_and_swap(create: Callable[..., dict[str, 
     assert releases.champion("other", first["schema_digest"], repository) is None
 
 
-def test_one_of_two_promotions_at_once_wins(create: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    repository = str(tmp_path / "repository")
+@pytest.mark.parametrize("scheme", ["", "s3", "gs"])
+def test_one_of_two_promotions_at_once_wins(
+    create: Callable[..., dict[str, Any]], repositories: Callable[[str], str], scheme: str
+) -> None:
+    repository = repositories(scheme)
     code = (
         "import json, sys; from shipway.components.lifecycle.releases import move_champion;"
         "from shipway.components.common.process import step\n"
         "with step(): move_champion(json.loads(sys.argv[1]), sys.argv[2], expected='')"
     )
-    documents = [create(BINARY), create(OTHER)]
+    documents = [create(model, release_repository=repository) for model in (BINARY, OTHER)]
     jobs = [subprocess.Popen([sys.executable, "-c", code, json.dumps(d), repository]) for d in documents]
     assert sorted(job.wait(60) for job in jobs) == [0, ConflictError.exit_code]
     alias = releases.champion("flights", documents[0]["schema_digest"], repository)
     assert alias is not None
     assert alias["generation"] == 1
+
+
+@pytest.mark.parametrize("scheme", ["", "s3"])
+def test_no_promotion_is_lost(
+    create: Callable[..., dict[str, Any]], repositories: Callable[[str], str], scheme: str
+) -> None:
+    repository = repositories(scheme)
+    documents = [create(model, release_repository=repository) for model in (BINARY, OTHER)]
+    uri = places.alias_uri(repository, "flights", documents[0]["schema_digest"])
+
+    def promote(document: dict[str, Any]) -> list[int]:
+        return [releases.move_champion(document, repository)["generation"] for _ in range(10)]
+
+    with ThreadPoolExecutor(2) as pool:
+        generations = [generation for found in pool.map(promote, documents) for generation in found]
+    alias = storage.read_alias(uri)
+    assert alias is not None
+    assert set(generations) == set(range(1, alias.document["generation"] + 1))
 
 
 def test_the_champion_is_compared_and_the_same_model_passes(
@@ -263,50 +320,3 @@ def test_a_champion_that_cannot_score_the_data(
     change(Path(champion) / "model/golden.json")
     with pytest.raises(DataRejected, match=r"golden\.json"):
         prediction.predict_champion(dataset, champion, tmp_path / "predictions", "late", [])
-
-
-def judged(root: Path, name: str, blessed: bool, auc: float | None, loss: float = 0.5) -> tuple[Path, Path]:
-    model, evaluation = root / name / "model", root / name / "evaluation"
-    shutil.copytree(BINARY, model)
-    (model / "name").write_text(name)
-    description = json.loads((model / "model.json").read_text())
-    description["metrics"] = {"validation_roc_auc": auc, "validation_log_loss": loss}
-    (model / "model.json").write_text(json.dumps(description))
-    evaluation.mkdir()
-    reason = {"passed": blessed, "message": f"{name} reason"}
-    (evaluation / "blessing.json").write_text(json.dumps({"blessed": blessed, "reasons": [reason]}))
-    # On the test split it is the other way round, which must not matter.
-    metrics = {"overall": {"roc_auc": {"value": 1 - (auc or 0)}, "log_loss": {"value": 1 - loss}}}
-    (evaluation / "metrics.json").write_text(json.dumps(metrics))
-    return model, evaluation
-
-
-@pytest.mark.parametrize(
-    ("tensorflow", "pytorch", "expected"),
-    [
-        ((True, 0.7), (True, 0.8), "pytorch"),
-        ((True, 0.8), (True, 0.7), "tensorflow"),
-        ((False, 0.9), (True, 0.6), "pytorch"),
-        ((True, 0.6), (False, 0.9), "tensorflow"),
-        ((True, 0.7, 0.5), (True, 0.7, 0.4), "pytorch"),
-        ((True, 0.7, 0.5), (True, 0.7, 0.5), "tensorflow"),
-        ((True, None), (True, 0.6), "pytorch"),
-        ((False, 0.9), (False, 0.9), ""),
-    ],
-)
-def test_selection(tmp_path: Path, tensorflow: Any, pytorch: Any, expected: str) -> None:
-    candidates = {
-        "tensorflow": judged(tmp_path, "tensorflow", *tensorflow),
-        "pytorch": judged(tmp_path, "pytorch", *pytorch),
-    }
-    assert select_model(candidates, tmp_path / "model", tmp_path / "evaluation", require_blessing=False) == expected
-    chosen = tmp_path / "model" / "name"
-    assert (chosen.read_text() if chosen.exists() else "") == expected
-    assert (tmp_path / "evaluation" / "blessing.json").exists() is bool(expected)
-
-
-def test_selection_with_a_blessing_required(tmp_path: Path) -> None:
-    candidates = {name: judged(tmp_path, name, False, 0.9) for name in ("tensorflow", "pytorch")}
-    with pytest.raises(DataRejected, match="tensorflow: tensorflow reason; pytorch: pytorch reason"):
-        select_model(candidates, tmp_path / "model", tmp_path / "evaluation", require_blessing=True)
-    assert not (tmp_path / "model").exists()

@@ -45,6 +45,15 @@ def test_env_python_runs_in_the_familys_environment(shipway):
     assert "environments/lifecycle-" in done.stdout
 
 
+def test_storage_runs_in_the_lifecycle_familys_environment(shipway, tmp_path):
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "file").touch()
+    assert shipway("storage", "ls", "some").stdout == "file\n"
+    missing = shipway("storage", "ls", "other")
+    assert missing.returncode == 6
+    assert "ObjectNotFound" in missing.stderr
+
+
 def test_doctor_tells_what_is_there(shipway):
     found = {finding["name"]: finding for finding in json.loads(shipway("doctor", "--json").stdout)}
     assert found["platform"]["level"] == "ok"

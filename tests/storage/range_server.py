@@ -1,4 +1,4 @@
-"""A small web server over a dictionary: GET and HEAD with Range and ETag, PUT, and answers in chunks below ``/chunked/``."""
+"""A small web server over a dictionary: GET, HEAD, Range, ETag, PUT; answers in chunks below ``/chunked/``."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Server:
     def store(self, bucket: str, workers: int = 8) -> Store:
         """Returns a bucket's store."""
         module, _, name = _STORES[self.scheme].partition(".")
-        found = getattr(import_module(f"shipway.components.common.storage.{module}"), name)
+        found = getattr(import_module(f"shipway.components.common.storage.backends.{module}"), name)
         store: Store = found(StorageUri(self.scheme, bucket, ""), self.profile, workers)
         return store.within(Effort(Options(workers=workers, retry_seconds=5)))
 

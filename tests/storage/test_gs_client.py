@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from gcs_stub import UNIT, Fault, GcsStub
 
 from shipway.components.common.errors import AccessDenied, StorageError, StorageUnavailable
+from shipway.components.common.storage.backends.gs import GsStore
 from shipway.components.common.storage.checksums import Checksums, crc32c_of, encoded_crc32c
-from shipway.components.common.storage.gs import GsStore
 from shipway.components.common.storage.objects import Upload
 from shipway.components.common.storage.profiles import Profile
 from shipway.components.common.storage.uris import StorageUri

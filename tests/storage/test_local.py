@@ -22,10 +22,10 @@ from shipway.components.common.errors import (
     StorageError,
     UnsafeName,
 )
-from shipway.components.common.storage import local
+from shipway.components.common.storage.backends import local
+from shipway.components.common.storage.backends.local import LocalStore
 from shipway.components.common.storage.checksums import Checksums, crc32c_of, encoded_crc32c
 from shipway.components.common.storage.effort import Effort, Options
-from shipway.components.common.storage.local import LocalStore
 from shipway.components.common.storage.objects import Upload
 from shipway.components.common.storage.profiles import Profile
 from shipway.components.common.storage.uris import StorageUri, parse_uri
@@ -404,7 +404,7 @@ def test_an_upload_that_was_killed_while_it_was_finished_is_finished(key, tmp_pa
 WRITER = """
 import sys
 from shipway.components.common.errors import PreconditionFailed
-from shipway.components.common.storage.local import LocalStore
+from shipway.components.common.storage.backends.local import LocalStore
 from shipway.components.common.storage.profiles import Profile
 from shipway.components.common.storage.uris import StorageUri
 key, me, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -471,7 +471,7 @@ def test_no_increment_is_lost(key, tmp_path):
 def test_a_killed_writer_leaves_the_old_or_the_new_file(key, tmp_path):
     STORE.put_bytes(key, b"0" * (8 << 20))
     script = (
-        "import sys\nfrom shipway.components.common.storage.local import LocalStore\n"
+        "import sys\nfrom shipway.components.common.storage.backends.local import LocalStore\n"
         "from shipway.components.common.storage.profiles import Profile\n"
         "from shipway.components.common.storage.uris import StorageUri\n"
         "store = LocalStore(StorageUri('file', '', ''), Profile())\nprint('ready', flush=True)\n"

@@ -30,6 +30,9 @@ from shipway.components.common.errors import (
     StorageError,
     StorageUnavailable,
 )
+from shipway.components.common.storage.backends.s3 import S3Store
+from shipway.components.common.storage.backends.s3_answers import checksums_in
+from shipway.components.common.storage.backends.s3_errors import told_as
 from shipway.components.common.storage.checksums import (
     Checksums,
     bytes_checksums,
@@ -39,9 +42,6 @@ from shipway.components.common.storage.checksums import (
 )
 from shipway.components.common.storage.effort import Effort, Options
 from shipway.components.common.storage.profiles import Profile
-from shipway.components.common.storage.s3 import S3Store
-from shipway.components.common.storage.s3_answers import checksums_in
-from shipway.components.common.storage.s3_errors import told_as
 from shipway.components.common.storage.uris import StorageUri
 
 ALL = pytest.mark.parametrize("server", ["seaweedfs", "moto", "rclone"], indirect=True)

@@ -24,11 +24,11 @@ from shipway.components.common.errors import (
     StorageError,
     StorageUnavailable,
 )
+from shipway.components.common.storage.backends.web import WebStore
 from shipway.components.common.storage.checksums import NO_CHECKSUMS, crc32c_of, encoded_crc32c
 from shipway.components.common.storage.effort import Effort, Options
 from shipway.components.common.storage.profiles import Profile
 from shipway.components.common.storage.uris import StorageUri, parse_uri
-from shipway.components.common.storage.web import WebStore
 
 DATA = bytes(range(256)) * 12_000  # three chunks and a bit
 CRC32C = encoded_crc32c(crc32c_of(DATA))

@@ -42,17 +42,17 @@ def open_store(uri: str | Path, effort: Effort | Options | None = None) -> tuple
 
 def _new_store(root: StorageUri, profile: Profile, workers: int) -> Store:
     if root.scheme in ("file", "pvc"):
-        from shipway.components.common.storage.local import LocalStore
+        from shipway.components.common.storage.backends.local import LocalStore
 
         return LocalStore(root, profile, workers)
     if root.scheme == "gs":
-        from shipway.components.common.storage.gs import GsStore
+        from shipway.components.common.storage.backends.gs import GsStore
 
         return GsStore(root, profile, workers)
     if root.scheme == "s3":
-        from shipway.components.common.storage.s3 import S3Store
+        from shipway.components.common.storage.backends.s3 import S3Store
 
         return S3Store(root, profile, workers)
-    from shipway.components.common.storage.web import WebStore
+    from shipway.components.common.storage.backends.web import WebStore
 
     return WebStore(root, profile, workers)

@@ -38,6 +38,7 @@ __all__ = ["Store"]
 
 _LOG = logging.getLogger(__name__)
 _SMALL_BYTES = 64 << 20
+_READINGS = 10
 _TELLING = Checksums(crc32c="?", md5="?")
 
 
@@ -155,7 +156,12 @@ class Store(abc.ABC):
             StorageError: When it is larger than 64 MiB.
             IntegrityError: When its bytes are not what its checksums say.
         """
-        return self.effort.twice(lambda: self._checked_bytes(key))
+        for _ in range(_READINGS - 1):
+            try:
+                return self.effort.twice(lambda: self._checked_bytes(key))
+            except PreconditionFailed:
+                _LOG.info("%s was replaced while it was read; reading it again", self.uri(key))
+        return self._checked_bytes(key)
 
     def put_bytes(self, key: str, data: bytes, if_match: str = "", if_none_match: bool = False) -> ObjectInfo:
         """Writes a small object at once and returns what the store says of it.

@@ -1,8 +1,10 @@
-"""The lifecycle components: judge models, release the better one, serve it, make it champion."""
+"""Models judged: on the same rows, beside baselines and the champion."""
 
 from kfp import dsl
 
-IMAGE = "shipway/lifecycle:0.1.0"
+from shipway.components.lifecycle.components.image import IMAGE
+
+__all__ = ["evaluate_model", "predict", "predict_champion", "select_model", "train_baselines"]
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -62,28 +64,6 @@ def predict(
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def resolve_champion(schema: dsl.Input[dsl.Artifact], model_name: str, release_repository: str = "") -> str:
-    """Look up the release that reigns for a model name and a schema.
-
-    Do not cache this step: the answer depends on what was promoted before.
-
-    Args:
-        schema: Schema directory (``schema.pbtxt``); champions of other schemas do not count.
-        model_name: The name that releases have.
-        release_repository: Directory of the releases; empty: ``releases`` below the root of local runs.
-
-    Returns:
-        The release's URI; empty when there is no champion.
-    """
-    from shipway.components.common.process import step
-    from shipway.components.lifecycle import releases
-
-    with step():
-        alias = releases.champion(model_name, releases.schema_digest(schema.path), release_repository)
-    return alias["uri"] if alias else ""
-
-
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
 def predict_champion(
     dataset: dsl.Input[dsl.Dataset],
     champion: str,
@@ -95,7 +75,7 @@ def predict_champion(
 
     Args:
         dataset: As for predict.
-        champion: A release's URI, from resolve_champion; empty for none.
+        champion: A release's URI, from resolve_champion; empty for none. One in a store is fetched, and checked.
         predictions: As for predict; without a champion ``predictions.json`` alone.
         label: The label's column.
         slice_columns: Columns to carry along.
@@ -193,123 +173,3 @@ def select_model(
         selected = selection.select_model(candidates, model.path, evaluation.path, require_blessing)
         model.metadata["selected"] = selected
     return selected
-
-
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
-def create_release(
-    model: dsl.Input[dsl.Model],
-    evaluation: dsl.Input[dsl.Artifact],
-    schema: dsl.Input[dsl.Artifact],
-    release: dsl.Output[dsl.Artifact],
-    model_name: str,
-    release_repository: str = "",
-) -> str:
-    """Publish a blessed model as an immutable release, named by its content.
-
-    It holds the model, its evaluation, the schema and, written last, ``MANIFEST.json`` (size, crc32c, sha256 per file).
-    The same model again finds its release and changes nothing.
-
-    Args:
-        model: The Model to release.
-        evaluation: Its Evaluation, which must bless this very model.
-        schema: Schema of the data that it takes.
-        release: ``release.json``: name, release (id), digest, model_digest, schema_digest, uri.
-        model_name: The name to release under: letters, digits, ``.``, ``_`` and ``-``.
-        release_repository: Directory of the releases; empty: ``releases`` below the root of local runs.
-
-    Returns:
-        The release's URI.
-
-    Raises:
-        DataRejected: When the model is not blessed.
-        ConflictError: When a release with this id holds something else.
-    """
-    from shipway.components.common.process import step
-    from shipway.components.lifecycle import releases
-
-    with step():
-        document = releases.create_release(
-            model.path, evaluation.path, schema.path, release.path, model_name, release_repository
-        )
-        release.metadata.update({key: document[key] for key in ("name", "release", "digest")})
-    return str(document["uri"])
-
-
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
-def deploy_model(
-    release: dsl.Input[dsl.Artifact],
-    endpoint: dsl.Output[dsl.Artifact],
-    endpoint_name: str = "",
-    target: str = "local",
-    port: int = 0,
-) -> None:
-    """Serve a release behind an endpoint's URL, in place of what it served before.
-
-    The new server answers its golden requests before the old one ends; no request is lost, and when it fails the old
-    one keeps serving. A release that is served already is left alone. Do not cache this step.
-
-    Args:
-        release: The Release, unchanged since it was made.
-        endpoint: ``endpoint.json`` (URLs, release, previous release, how to undo) and ``inferenceservice.yaml``.
-        endpoint_name: a-z, 0-9 and hyphens; also the model's name in the URLs; empty takes the release's name.
-        target: ``local``: a server on this machine's loopback interface, which outlives the run.
-        port: 0 keeps the endpoint's own, or chooses a free one for a new endpoint.
-
-    Raises:
-        ConflictError: When somebody else holds the port.
-        DeploymentError: When the release does not come up; the message has the server's last log lines.
-    """
-    from shipway.components.common.process import step
-    from shipway.components.lifecycle import deployment
-
-    with step():
-        record = deployment.deploy_model(release.path, endpoint.path, endpoint_name, target, port)
-        endpoint.metadata.update({"name": record["name"], "url": record["url"]})
-
-
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
-def smoke_test(
-    endpoint: dsl.Input[dsl.Artifact],
-    release: dsl.Input[dsl.Artifact],
-    result: dsl.Output[dsl.Metrics],
-    rollback_on_failure: bool = True,
-) -> None:
-    """Send a release's golden requests to its endpoint over v1 and v2; other answers are a DeploymentError.
-
-    Args:
-        endpoint: From deploy_model.
-        release: The Release that it must serve.
-        result: ``golden_requests`` (rows), ``largest_difference`` of a score, ``milliseconds_per_request`` (median).
-        rollback_on_failure: Whether a failure puts the previous release back, or stops the endpoint if there is none.
-    """
-    from shipway.components.common.process import step
-    from shipway.components.lifecycle import deployment
-
-    with step():
-        for name, value in deployment.smoke_test(endpoint.path, release.path, rollback_on_failure).items():
-            result.log_metric(name, value)
-
-
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
-def promote_model(
-    release: dsl.Input[dsl.Artifact],
-    endpoint: dsl.Input[dsl.Artifact],
-    expected_champion: str,
-    release_repository: str = "",
-) -> None:
-    """Make a release, if its endpoint serves it, the champion that later candidates are compared with.
-
-    Args:
-        release: The Release.
-        endpoint: Its Endpoint, after the smoke test.
-        expected_champion: What resolve_champion said; nothing is moved when another one reigns by now.
-        release_repository: As for create_release.
-
-    Raises:
-        ConflictError: When another champion reigns than expected.
-    """
-    from shipway.components.common.process import step
-    from shipway.components.lifecycle import deployment
-
-    with step():
-        deployment.promote_model(release.path, endpoint.path, release_repository, expected_champion)

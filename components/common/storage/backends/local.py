@@ -28,8 +28,8 @@ from shipway.components.common.errors import (
     StorageError,
     UnsafeName,
 )
+from shipway.components.common.storage.backends.local_files import LOCK_NAME, PART_NAME, file_errors, regular, walked
 from shipway.components.common.storage.checksums import NO_CHECKSUMS, Checksums, file_checksums, mismatch
-from shipway.components.common.storage.local_files import LOCK_NAME, PART_NAME, file_errors, regular, walked
 from shipway.components.common.storage.objects import Listing, ObjectInfo, Upload
 from shipway.components.common.storage.profiles import Profile
 from shipway.components.common.storage.store import Store

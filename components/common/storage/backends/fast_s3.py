@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+import os
 import threading
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,8 +12,8 @@ from urllib.parse import urlsplit
 from botocore.exceptions import BotoCoreError
 from botocore.utils import get_environ_proxies
 
+from shipway.components.common.storage.backends.s3_client import S3Client
 from shipway.components.common.storage.profiles import Profile
-from shipway.components.common.storage.s3_client import S3Client
 
 __all__ = ["FAST_BYTES", "FastReader"]
 
@@ -24,6 +25,10 @@ _CREDENTIALS_SECONDS = 480  # botocore renews its own at least ten minutes befor
 _CONNECT_SECONDS = 10.0
 _STALLS = 10  # how many times stall_seconds a request may take in all
 _NO_PROXY = "http://unused.invalid"
+
+# Its threads do not survive a fork, and a child would wait for them.
+_FORKED = threading.Event()
+os.register_at_fork(after_in_child=_FORKED.set)
 
 
 class FastReader:
@@ -46,7 +51,7 @@ class FastReader:
             key: The object.
             version: The version that it must be; "" for any.
         """
-        if self._failures >= _FAILURES:
+        if self._failures >= _FAILURES or _FORKED.is_set():
             return None
         try:
             import obstore

@@ -18,13 +18,13 @@ from shipway.components.common.errors import (
     StorageError,
     StorageUnavailable,
 )
+from shipway.components.common.storage.backends.fast_s3 import FAST_BYTES, FastReader
+from shipway.components.common.storage.backends.s3_answers import CRC32C_METADATA, info_in, md5_in, version_in
+from shipway.components.common.storage.backends.s3_client import S3Client
+from shipway.components.common.storage.backends.s3_errors import code_of, told_as
 from shipway.components.common.storage.checksums import Checksums, crc32c_of, encoded_crc32c
-from shipway.components.common.storage.fast_s3 import FAST_BYTES, FastReader
 from shipway.components.common.storage.objects import Listing, ObjectInfo, Upload
 from shipway.components.common.storage.profiles import Profile
-from shipway.components.common.storage.s3_answers import CRC32C_METADATA, info_in, md5_in, version_in
-from shipway.components.common.storage.s3_client import S3Client
-from shipway.components.common.storage.s3_errors import code_of, told_as
 from shipway.components.common.storage.store import Store
 from shipway.components.common.storage.uris import StorageUri
 

@@ -24,8 +24,8 @@ from shipway.components.common.errors import (
     StorageError,
     StorageUnavailable,
 )
+from shipway.components.common.storage.backends.gs_client import GsClient, failure, told_as
 from shipway.components.common.storage.checksums import Checksums, mismatch
-from shipway.components.common.storage.gs_client import GsClient, failure, told_as
 from shipway.components.common.storage.objects import Listing, ObjectInfo, Upload
 from shipway.components.common.storage.profiles import Profile
 from shipway.components.common.storage.store import Store
