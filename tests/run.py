@@ -23,8 +23,8 @@ BUILD = TESTS.parent / "build"
 TOOLS = ("pytest==9.2.0", "hypothesis==6.170.15")
 RESULTS = BUILD / "test-results"
 
-# Suites and the families in whose environments they run; "" is the command line's own, "trixie" the data family's
-# on Debian trixie, with the newest TFDV.
+# Suites, directories or files, and the families in whose environments they run; "" is the command line's own, "trixie"
+# the data family's on Debian trixie, with the newest TFDV.
 SUITES = {
     "contract": ("",),
     "common": ("", "data", "pytorch", "tensorflow"),
@@ -33,7 +33,8 @@ SUITES = {
     "pytorch": ("pytorch",),
     "tensorflow": ("tensorflow",),
     "lifecycle": ("lifecycle",),
-    "storage": ("lifecycle", "data"),
+    "storage": ("lifecycle",),
+    "storage/test_data_sources.py": ("data",),
     "serving": ("serving",),
     "pipelines": ("",),
 }
@@ -96,7 +97,7 @@ def tools() -> Path:
 
 def run_suite(suite: str, family: str, variables: dict[str, str], missing: list[str]) -> tuple[int, int]:
     """Runs one suite in one environment; returns how many tests passed and failed."""
-    report = RESULTS / f"{suite}-{family or 'cli'}.xml"
+    report = RESULTS / f"{Path(suite).stem}-{family or 'cli'}.xml"
     report.unlink(missing_ok=True)
     shipway = Path(sys.executable).with_name("shipway")
     interpreter = [str(shipway), "env", "python", family] if family else [sys.executable]

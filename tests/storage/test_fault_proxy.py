@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import fault_proxy
@@ -92,7 +93,7 @@ def test_one_bit_of_a_request_is_flipped(server: RangeServer, proxy: FaultProxy,
 def test_positions_wrap_around_and_the_exchange_is_chosen(proxy: FaultProxy) -> None:
     fault = Fault("flip", 10 * len(DATA) + 7, path="data", byte_range="bytes=0-", nth=2, times=2, least=1000)
     proxy.plan(fault)
-    ranged = {"headers": {"Range": "bytes=0-"}}
+    ranged: dict[str, Any] = {"headers": {"Range": "bytes=0-"}}
     answers = [ask(proxy, **ranged)[1] for _ in range(4)]
     ask(proxy)
     ask(proxy, headers={"Range": "bytes=0-9"})

@@ -73,7 +73,7 @@ def set_alias(uri: str, document: Mapping[str, Any], expected: Alias | None) -> 
     data = f"{json.dumps(signed, indent=2, sort_keys=True, allow_nan=False)}\n".encode()
     version = expected.version if expected and store.takes_conditions else ""
     try:
-        info = store.put_bytes(key, data, if_match=version, if_none_match=not expected and store.takes_conditions)
+        info = store.put_bytes(key, data, if_match=version, if_none_match=not version and store.takes_conditions)
     except PreconditionFailed as error:
         raise PreconditionFailed(
             f"{store.uri(key)} was moved by somebody else meanwhile; look at it again", store.uri(key)

@@ -6,7 +6,7 @@ import dataclasses
 import secrets
 from pathlib import PurePosixPath
 
-from shipway.components.common.errors import CapabilityMissing, PreconditionFailed, StorageError
+from shipway.components.common.errors import CapabilityMissing, PreconditionFailed, StorageError, StorageUnavailable
 from shipway.components.common.storage.opening import open_store
 from shipway.components.common.storage.profiles import Profile
 from shipway.components.common.storage.store import Store
@@ -62,7 +62,7 @@ def require_conditional_writes(store: Store, key: str) -> None:
 
 
 def _capabilities(store: Store, key: str) -> Capabilities:
-    if store.root.scheme in ("file", "pvc") or (store.root.scheme in ("gs", "s3") and not store.profile.endpoint_url):
+    if store.heeds_conditions:
         return Capabilities(conditional_create=True, conditional_replace=True)
     identity = (store.root, store.profile)
     if identity not in _KNOWN:
@@ -87,6 +87,8 @@ def _refuses(store: Store, key: str, if_match: str = "", if_none_match: bool = F
         store.put_bytes(key, b"3", if_match, if_none_match)
     except PreconditionFailed:
         return True
+    except StorageUnavailable:
+        raise
     except StorageError:
         return False  # it does not know conditions at all
     return False

@@ -126,6 +126,8 @@ def bytes_checksums(data: bytes, like: Checksums) -> Checksums:
 
 def file_checksums(path: Path, like: Checksums) -> Checksums:
     """Returns the checksums of a file, of those kinds that ``like`` has."""
+    if not like:
+        return NO_CHECKSUMS
     with path.open("rb") as file:
         return _stream_checksums(file, like)
 

@@ -27,12 +27,13 @@ from shipway.components.common.progress import bytes_progress
 from shipway.components.common.storage import Options, Transfer
 from shipway.components.common.storage.listings import entries, long_line, short_line
 from shipway.components.common.storage.profiles import Profile, profile_for
-from shipway.components.common.storage.uris import parse_uri
+from shipway.components.common.storage.uris import parse_uri, shown
 
 __all__ = ["cli", "main"]
 
 _MIB = 1 << 20
 _LISTING_WORKERS = 32
+_LISTING_SECONDS = 20.0  # somebody waits for the answer
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for a machine to read.")
 
 
@@ -91,7 +92,7 @@ def list_command(uri: str, recursive: bool, details: bool, as_json: bool) -> Non
     shipway storage ls -l s3://models/flights/v7
     shipway storage ls -r --json gs://raw/2013 | jq 'map(.size) | add'
     """  # noqa: D301
-    store, key = storage.open_store(uri, Options(workers=_LISTING_WORKERS))
+    store, key = storage.open_store(uri, Options(workers=_LISTING_WORKERS, retry_seconds=_LISTING_SECONDS))
     found: list[dict[str, Any]] = []
     count = size = 0
     for entry in entries(store, key, uri.endswith("/"), recursive, details):
@@ -125,7 +126,12 @@ def copy_command(source: str, target: str, **effort: Any) -> None:
     target = f"{target}{_last_part(source)}" if target.endswith("/") else target
     with _operation("copying", **effort) as operation:
         done = _copied(source, target, operation.options)
-    operation.tell({"source": source, "target": target}, done, f"copied to {target}")
+    operation.tell({"source": shown(source), "target": shown(target)}, done, f"copied to {target}")
+
+
+def _is_object(source: str) -> bool:
+    store, key = storage.open_store(source)
+    return bool(key) and not source.endswith("/") and store.exists(key)
 
 
 def _copied(source: str, target: str, options: Options) -> Transfer:
@@ -134,6 +140,8 @@ def _copied(source: str, target: str, options: Options) -> Transfer:
         if origin.is_file() and not parse_uri(target).key:
             raise InputError(f"{target} is a whole store and {source} a file; write {target}/ to copy into it")
         return storage.upload(origin, target, options)
+    if destination and destination.is_dir() and _is_object(source):
+        raise InputError(f"{target} is a directory and {shown(source)} a file; write {target}/ to copy into it")
     if destination and not destination.exists():
         return storage.download(source, destination, options)
     return storage.copy(source, target, options)
@@ -199,7 +207,7 @@ def verify(uri: str, deep: bool, **effort: Any) -> None:
     shipway storage verify s3://models/flights/v7
     shipway storage verify gs://cloud-models/flights/v7 --deep
     """  # noqa: D301
-    found = {"uri": uri, "deep": deep}
+    found = {"uri": shown(uri), "deep": deep}
     with _operation("verifying", **effort) as operation:
         try:
             manifest = storage.verify(uri, deep, operation.options)
@@ -232,7 +240,7 @@ def profile(uri: str, probe: bool, as_json: bool) -> None:
     settings = _settings(profile_for(uri))
     can = dataclasses.asdict(storage.capabilities(uri)) if probe else None
     if as_json:
-        click.echo(json.dumps({"uri": uri, "profile": settings, "capabilities": can}))
+        click.echo(json.dumps({"uri": shown(uri), "profile": settings, "capabilities": can}))
         return
     for name, value in {**settings, **(can or {})}.items():
         click.echo(f"{name:<22} {value}")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from shipway.components.common.errors import (
     InputError,
@@ -14,24 +13,23 @@ from shipway.components.common.errors import (
     PreconditionFailed,
     UnsafeName,
 )
-from shipway.components.common.storage.checksums import (
-    NO_CHECKSUMS,
-    Checksums,
-    bytes_checksums,
-    combined_crc32c,
-    crc32c_of,
-    encoded_crc32c,
-    file_checksums,
-    mismatch,
-)
+from shipway.components.common.storage.backends.local_files import file_errors
+from shipway.components.common.storage.checksums import NO_CHECKSUMS, Checksums, file_checksums, mismatch
 from shipway.components.common.storage.effort import Effort, Options
 from shipway.components.common.storage.manifests import MANIFEST, Entry, entries_of, manifest_of
 from shipway.components.common.storage.objects import ObjectInfo
 from shipway.components.common.storage.opening import open_store
-from shipway.components.common.storage.partial import PartialFile, partial_directory, sync_file, write_file
+from shipway.components.common.storage.partial import (
+    PartialFile,
+    part_names,
+    partial_directory,
+    write_file,
+    write_in_place,
+)
+from shipway.components.common.storage.readings import checked_bytes, decisive_checksums, fill
 from shipway.components.common.storage.store import Store
 
-__all__ = ["Transfer", "checked_bytes", "download", "get_file"]
+__all__ = ["Transfer", "download", "get_file"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,7 +51,7 @@ class Transfer:
     unchanged: int = 0
 
 
-def download(uri: str, path: str | Path, options: Options | None = None) -> Transfer:
+def download(uri: str | Path, path: str | Path, options: Options | None = None) -> Transfer:
     """Writes an object to a file, or all that lies below a directory to a directory.
 
     The file or directory appears when it is complete and every checksum was right. A kill loses nothing: run it
@@ -73,7 +71,7 @@ def download(uri: str, path: str | Path, options: Options | None = None) -> Tran
     effort = Effort(options)
     store, key = open_store(uri, effort)
     target = Path(path)
-    if key and not uri.endswith("/"):
+    if key and not str(uri).endswith("/"):
         try:
             info = store.stat(key)
         except ObjectNotFound:
@@ -81,11 +79,12 @@ def download(uri: str, path: str | Path, options: Options | None = None) -> Tran
                 raise
         else:
             if target.is_dir():
-                raise InputError(f"{target} is a directory, and {uri} a file; name a file to write")
+                raise InputError(f"{target} is a directory, and {store.uri(key)} a file; name a file to write")
             effort.total_bytes = info.size
             get_file(store, key, target, info=info)
             return Transfer(1, info.size, effort.moved_bytes)
-    return _download_directory(store, key, target)
+    with file_errors(store.uri(key), target):
+        return _download_directory(store, key, target)
 
 
 def _download_directory(store: Store, key: str, target: Path) -> Transfer:
@@ -100,13 +99,12 @@ def _download_directory(store: Store, key: str, target: Path) -> Transfer:
         effort.advance(sum(file.info.size for file in files if file.name in there))
 
         def fetch(file: _File) -> None:
-            path = aside / file.name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            get_file(store, file.info.key, path, file.expected, file.info, durable=False)
+            get_file(store, file.info.key, aside / file.name, file.expected, file.info, in_place=True)
 
         todo = [file for file in files if file.name not in there]
+        for directory in {(aside / file.name).parent for file in todo}:
+            directory.mkdir(parents=True, exist_ok=True)
         effort.each_by_size(fetch, todo, lambda file: file.info.size)
-        effort.each(sync_file, [aside / file.name for file in files])
     return Transfer(len(files), effort.total_bytes, effort.moved_bytes, len(there))
 
 
@@ -124,6 +122,9 @@ def _files(store: Store, key: str) -> list[_File]:
     if not listed:
         raise ObjectNotFound(f"{store.uri(key)} holds nothing; is it spelt right?", store.uri(key))
     for name in listed:
+        if taken := [part for part in part_names(PurePosixPath(name)) if part in listed]:
+            where = store.uri(prefix + taken[0])
+            raise UnsafeName(f"{where} has the name that {name} beside it has on its way; rename one of them", where)
         parents = name.split("/")[:-1]
         for depth in range(1, len(parents) + 1):
             if "/".join(parents[:depth]) in listed:
@@ -153,13 +154,16 @@ def _remove_others(aside: Path, names: set[str]) -> None:
         part_of = path.with_name(path.name.removesuffix(".json").removesuffix(".part").removeprefix("."))
         if name not in names and part_of.relative_to(aside).as_posix() not in names:
             path.unlink()
+    for path in sorted(aside.rglob("*"), reverse=True):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
 
 
 def _is_there(path: Path, file: _File) -> bool:
     """Whether an earlier process left the file complete, which takes a checksum to tell."""
     if not path.is_file() or path.stat().st_size != file.info.size:
         return False
-    expected = _decisive(file.expected, file.info.checksums)
+    expected = decisive_checksums(file.expected, file.info.checksums)
     return bool(expected) and not mismatch(file_checksums(path, expected), expected)
 
 
@@ -169,7 +173,7 @@ def get_file(
     path: Path,
     expected: Checksums = NO_CHECKSUMS,
     info: ObjectInfo | None = None,
-    durable: bool = True,
+    in_place: bool = False,
 ) -> ObjectInfo:
     """Writes an object to a file, which appears when it is complete and its checksums are right.
 
@@ -181,37 +185,34 @@ def get_file(
         path: The file; replaced if there is one.
         expected: What the caller knows of the bytes; compared besides what the store says.
         info: What a listing said of it, to save asking.
-        durable: Whether the bytes must have reached the disk before the file has its name; else the caller sees to
-            all of that.
+        in_place: Whether ``path`` is in a directory that is itself aside, so that a small file needs no name aside.
 
     Raises:
         ObjectNotFound: When there is none.
         IntegrityError: When the bytes are still wrong in a second reading.
         PreconditionFailed: When it was replaced while it was read, twice.
     """
-    try:
-        return _get_file(store, key, path, expected, info or store.stat(key), durable)
-    except (IntegrityError, PreconditionFailed) as error:
-        _LOG.warning("%s; reading it from its start", error)
-        return _get_file(store, key, path, expected, store.stat(key), durable)
+    with file_errors(store.uri(key), path):
+        try:
+            return _get_file(store, key, path, expected, info or store.stat(key), in_place)
+        except (IntegrityError, PreconditionFailed) as error:
+            _LOG.warning("%s; reading it from its start", error)
+            return _get_file(store, key, path, expected, store.stat(key), in_place)
 
 
-def _get_file(store: Store, key: str, path: Path, expected: Checksums, info: ObjectInfo, durable: bool) -> ObjectInfo:
+def _get_file(store: Store, key: str, path: Path, expected: Checksums, info: ObjectInfo, in_place: bool) -> ObjectInfo:
     if not (expected or info.checksums):
         info = store.stat(key)
     if info.size <= store.effort.options.part_bytes:
         data = checked_bytes(store, info, expected)
-        if durable:
-            write_file(path, data)
-        else:
-            path.write_bytes(data)
+        (write_in_place if in_place else write_file)(path, data)
         store.effort.advance(info.size)
         return info
     identity = f"{store.uri(key)} {info.version} {info.size}" if info.version else ""
     partial = PartialFile(path, info.size, store.effort.options.part_bytes, identity)
     try:
-        _get_parts(store, info, partial, expected)
-        partial.publish(durable)
+        fill(store, info, partial, expected)
+        partial.publish()
     except (IntegrityError, PreconditionFailed):
         partial.discard()
         store.effort.advance(-sum(partial.length(part) for part in partial.done))
@@ -219,73 +220,3 @@ def _get_file(store: Store, key: str, path: Path, expected: Checksums, info: Obj
     finally:
         partial.close()
     return info
-
-
-def checked_bytes(store: Store, info: ObjectInfo, expected: Checksums = NO_CHECKSUMS) -> bytes:
-    """Returns a small object's bytes after checking them, as :func:`get_file` does.
-
-    Raises:
-        IntegrityError: When they are wrong.
-    """
-    data = store.whole(info.key, info.size, info.version)
-    decisive = _decisive(expected, info.checksums)
-    if not decisive:
-        again = store.whole(info.key, info.size, info.version)
-        decisive = bytes_checksums(again, Checksums(sha256="?"))
-    _compare(store, info, bytes_checksums(data, decisive), decisive)
-    return data
-
-
-def _get_parts(store: Store, info: ObjectInfo, partial: PartialFile, expected: Checksums) -> None:
-    parts = range(-(-info.size // partial.part_bytes))
-    store.effort.advance(sum(partial.length(part) for part in partial.done))
-
-    def fetch(part: int) -> None:
-        partial.finish_part(part, _read_part(store, info, partial, part, partial.write))
-
-    store.effort.each(fetch, [part for part in parts if part not in partial.done])
-    pairs = [(partial.done[part], partial.length(part)) for part in parts]
-    crc32c = encoded_crc32c(combined_crc32c(pairs))
-    decisive = _decisive(expected, info.checksums)
-    if not decisive:
-        _read_again(store, info, partial)
-        return
-    found = dataclasses.replace(file_checksums(partial.aside, dataclasses.replace(decisive, crc32c="")), crc32c=crc32c)
-    _compare(store, info, found, decisive)
-
-
-def _read_part(
-    store: Store, info: ObjectInfo, partial: PartialFile, part: int, take: Callable[[int, bytes], None]
-) -> int:
-    """Takes a part's bytes and their positions, and returns their CRC32C."""
-    position, crc32c = part * partial.part_bytes, 0
-    for chunk in store.read(info.key, position, position + partial.length(part), info.version):
-        take(position, chunk)
-        crc32c = crc32c_of(chunk, crc32c)
-        position += len(chunk)
-        store.effort.advance(len(chunk))
-    return crc32c
-
-
-def _read_again(store: Store, info: ObjectInfo, partial: PartialFile) -> None:
-    _LOG.info("%s has no checksum: it is read a second time to compare", store.uri(info.key))
-
-    def compare(part: int) -> None:
-        if _read_part(store, info, partial, part, lambda _position, _chunk: None) != partial.done[part]:
-            where = store.uri(info.key)
-            raise IntegrityError(f"{where} has no checksum, and two readings of it differ; is it being written?", where)
-
-    store.effort.advance(-info.size)
-    store.effort.each(compare, list(partial.done))
-
-
-def _decisive(expected: Checksums, stored: Checksums) -> Checksums:
-    """Returns the checksums to compare: those expected, and the cheapest that the store has if that is another kind."""
-    crc32c = stored.crc32c or expected.crc32c
-    cheap = Checksums(crc32c=crc32c) if crc32c else stored
-    return dataclasses.replace(cheap, sha256=expected.sha256 or cheap.sha256)
-
-
-def _compare(store: Store, info: ObjectInfo, found: Checksums, expected: Checksums) -> None:
-    if fault := mismatch(found, expected):
-        raise IntegrityError(f"{store.uri(info.key)} arrived damaged: {fault}; nothing was kept", store.uri(info.key))

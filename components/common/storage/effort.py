@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import tenacity
 
-from shipway.components.common.errors import IntegrityError, StorageError, StorageUnavailable
+from shipway.components.common.errors import InputError, IntegrityError, StorageError, StorageUnavailable
 
 __all__ = ["Effort", "Options"]
 
@@ -34,8 +34,8 @@ class Options:
 
     Attributes:
         workers: Requests at a time; 8 keep a network of 10 Gbit/s busy and two cores not much more than that.
-        part_mib: Size of the parts of large objects, in MiB, at least 5; an operation holds at most one part per worker
-            in memory. S3 takes at most 10,000 parts, so larger objects get larger ones.
+        part_mib: Size of the parts of large objects, in MiB; S3 wants at least 5. An operation holds at most one part
+            per worker in memory. S3 takes at most 10,000 parts, so larger objects get larger ones.
         retry_seconds: How long one request is tried again while the store is busy or breaks off.
         deadline_seconds: How long the whole operation may take; 0 for ever.
         limit_mib_per_second: Bandwidth of all workers together, in MiB/s; 0 for all there is.
@@ -49,10 +49,24 @@ class Options:
     limit_mib_per_second: float = 0.0
     progress: Progress | None = None
 
+    def __post_init__(self) -> None:
+        if self.workers < 1 or self.part_mib < 1:
+            raise InputError(f"workers={self.workers}, part_mib={self.part_mib}: both must be at least 1")
+        if not all(n >= 0 for n in (self.retry_seconds, self.deadline_seconds, self.limit_mib_per_second)):
+            raise InputError("retry_seconds, deadline_seconds and limit_mib_per_second cannot be negative")
+
     @property
     def part_bytes(self) -> int:
         """Size of the parts in bytes."""
         return self.part_mib * _MIB
+
+
+_WORKER = threading.local()
+"""``stop``: set when another worker of the same :meth:`Effort.each` has failed."""
+
+
+def _stop() -> threading.Event:
+    return getattr(_WORKER, "stop", None) or threading.Event()
 
 
 class Effort:
@@ -65,7 +79,6 @@ class Effort:
         self._lock = threading.Lock()
         self._free_at = 0.0
         self._done = 0
-        self._stopped = False
         self.total_bytes = 0
         self.moved_bytes = 0
 
@@ -75,16 +88,23 @@ class Effort:
         Raises:
             StorageError: What the last try raised.
         """
-        until = min(time.monotonic() + self.options.retry_seconds, self._deadline)
+        until = math.inf  # the first try may take as long as it takes
+        stop = _stop()
 
         def told(state: tenacity.RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome else None
             _LOG.warning("%s; trying again in %.1f s", error, state.upcoming_sleep)
 
+        def over(state: tenacity.RetryCallState) -> bool:
+            nonlocal until
+            until = min(until, time.monotonic() + self.options.retry_seconds, self._deadline)
+            return stop.is_set() or time.monotonic() + state.upcoming_sleep >= until
+
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(StorageUnavailable),
             wait=tenacity.wait_random_exponential(multiplier=_FIRST_PAUSE_SECONDS, max=_LONGEST_PAUSE_SECONDS),
-            stop=lambda state: self._stopped or time.monotonic() + state.upcoming_sleep >= until,
+            stop=over,
+            sleep=lambda seconds: stop.wait(seconds) and None,
             before_sleep=told,
             reraise=True,
         )
@@ -94,7 +114,7 @@ class Effort:
 
     def check(self, uri: str) -> None:
         """Raises StorageUnavailable when the operation's time is over, StorageError when it has failed elsewhere."""
-        if self._stopped:
+        if _stop().is_set():
             raise StorageError(f"{uri}: stopped, as another part of the work failed", uri)
         if time.monotonic() >= self._deadline:
             raise StorageUnavailable(
@@ -114,7 +134,7 @@ class Effort:
                 self._free_at = max(self._free_at, now) + count / limit
                 pause = self._free_at - now
         if pause > 0:
-            time.sleep(pause)
+            _stop().wait(pause)
         self.check(uri)
 
     def advance(self, count: int) -> None:
@@ -129,19 +149,24 @@ class Effort:
         """Calls ``function`` for every item, in the operation's workers; the first error ends it."""
         pool = ThreadPoolExecutor(self.options.workers, thread_name_prefix="shipway-storage")
         pending: set[Future[object]] = set()
+        stop = threading.Event()
+
+        def work(item: Item) -> object:
+            _WORKER.stop = stop
+            return function(item)
+
         try:
             for item in items:
-                pending.add(pool.submit(function, item))
+                pending.add(pool.submit(work, item))
                 if len(pending) >= _QUEUED_PER_WORKER * self.options.workers:
                     pending = _settled(pending)
             while pending:
                 pending = _settled(pending)
         except BaseException:
-            self._stopped = True
+            stop.set()
             raise
         finally:
             pool.shutdown(cancel_futures=True)
-            self._stopped = False
 
     def each_by_size(
         self, function: Callable[[Item], object], items: Iterable[Item], size: Callable[[Item], int]

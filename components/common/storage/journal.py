@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import tempfile
 import threading
@@ -17,6 +19,7 @@ from shipway.components.common.storage.objects import Upload
 
 __all__ = ["Journal"]
 
+_LOG = logging.getLogger(__name__)
 _KEPT_SECONDS = 7 * 24 * 3600.0
 
 
@@ -28,25 +31,32 @@ class Journal:
         name = hashlib.sha256(json.dumps(self._identity, default=str).encode()).hexdigest()[:32]
         self._directory = state_directory() / "uploads"
         self._path = self._directory / f"{name}.jsonl"
-        self._shared = False
+        self._kept = True
         self._lock = threading.Lock()
         self.session = ""
         self.parts: dict[int, int] = {}
 
     def __enter__(self) -> Journal:
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._forget_old()
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._forget_old()
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            _LOG.warning("%s; this upload cannot be resumed: SHIPWAY_STATE_DIR can name another place", error)
+            return self._unshared()
         self._file: TextIO = os.fdopen(descriptor, "r+", encoding="utf-8")
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            # Another process sends the same; this one cannot be resumed.
             self._file.close()
-            self._file, self._shared = tempfile.TemporaryFile("w+", encoding="utf-8"), True
-            return self
+            _LOG.info("another process sends the same; this one cannot be resumed")
+            return self._unshared()
         for line in self._file:
             self._take_up(line)
+        return self
+
+    def _unshared(self) -> Journal:
+        self._file, self._kept = tempfile.TemporaryFile("w+", encoding="utf-8"), False  # noqa: SIM115
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -66,7 +76,7 @@ class Journal:
 
     def remove(self) -> None:
         """Forgets it all."""
-        if not self._shared:
+        if self._kept:
             self._path.unlink(missing_ok=True)
 
     def _write(self, document: dict[str, Any]) -> None:
@@ -86,5 +96,6 @@ class Journal:
 
     def _forget_old(self) -> None:
         for path in self._directory.glob("*.jsonl"):
-            if time.time() - path.stat().st_mtime > _KEPT_SECONDS:
-                path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another process may end its upload now
+                if time.time() - path.stat().st_mtime > _KEPT_SECONDS:
+                    path.unlink()

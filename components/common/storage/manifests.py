@@ -11,16 +11,26 @@ import binascii
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from shipway.components.common.errors import InputError, IntegrityError, ObjectNotFound, StorageError
 from shipway.components.common.storage.checksums import Checksums, file_checksums
 from shipway.components.common.storage.store import Store
 from shipway.components.common.storage.uris import check_name
 
-__all__ = ["MANIFEST", "Entry", "Manifest", "digest_of", "entries_of", "entries_of_directory", "manifest_of"]
+__all__ = [
+    "MANIFEST",
+    "Entry",
+    "Manifest",
+    "digest_of",
+    "entries_of",
+    "entries_of_directory",
+    "files_below",
+    "manifest_of",
+]
 
 MANIFEST = "MANIFEST.json"
 
@@ -41,6 +51,29 @@ class Entry:
         return {"path": self.path, "size": self.size, "crc32c": self.checksums.crc32c, "sha256": sha256}
 
 
+def files_below(directory: Path) -> list[Path]:
+    """Returns all files below a directory; links to files are followed.
+
+    Raises:
+        InputError: When there is something that is neither file nor directory, a link to a directory, or something
+            that may not be read: nothing is left out silently.
+    """
+
+    def fail(error: OSError) -> NoReturn:
+        raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+    found = []
+    for top, directories, names in os.walk(directory, onerror=fail):
+        for path in (Path(top, name) for name in (*directories, *names)):
+            if path.is_symlink() and path.is_dir():
+                raise InputError(f"{path} is a link to a directory; put what it leads to in its place")
+            if not path.is_dir():
+                if not path.is_file():
+                    raise InputError(f"{path} is no regular file; remove it")
+                found.append(path)
+    return sorted(found)
+
+
 def entries_of_directory(directory: Path) -> dict[str, Entry]:
     """Returns an entry for every file below a directory but its manifest, by path.
 
@@ -48,12 +81,10 @@ def entries_of_directory(directory: Path) -> dict[str, Entry]:
         InputError: When there is none, or something that is no regular file.
     """
     entries = {}
-    for path in sorted(directory.rglob("*")):
+    for path in files_below(directory):
         name = path.relative_to(directory).as_posix()
-        if path.is_dir() or name == MANIFEST:
+        if name == MANIFEST:
             continue
-        if not path.is_file():
-            raise InputError(f"{path} is no regular file; remove it")
         check_name(name, str(directory))
         checksums = file_checksums(path, Checksums(crc32c="?", sha256="?"))
         entries[name] = Entry(name, path.stat().st_size, checksums)

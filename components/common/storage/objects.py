@@ -20,6 +20,7 @@ class ObjectInfo:
         version: For ``if_match``.
         modified: When it was written, where the store tells.
         checksums: What the store knows; a listing often knows less than :meth:`Store.stat`.
+        has_ranges: Whether the store sends parts of it; else it is best read at once.
     """
 
     key: str
@@ -27,6 +28,7 @@ class ObjectInfo:
     version: str = ""
     modified: datetime.datetime | None = None
     checksums: Checksums = NO_CHECKSUMS
+    has_ranges: bool = True
 
     @property
     def is_directory(self) -> bool:

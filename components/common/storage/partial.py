@@ -9,17 +9,29 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from shipway.components.common.errors import StorageError
 from shipway.components.common.storage.checksums import crc32c_of
 
-__all__ = ["PartialFile", "partial_directory", "sync_file", "write_file"]
+__all__ = ["PartialFile", "part_names", "partial_directory", "write_file", "write_in_place"]
+
+_LONGEST_BYTES = 220  # of a name, so that what is put around it fits into 255
+
+
+def part_names(path: PurePath) -> tuple[str, str]:
+    """Returns what ``path`` is called on its way: its bytes, and the notes on its parts."""
+    name = os.fsencode(path.name)
+    if len(name) > _LONGEST_BYTES:
+        name = name[:_LONGEST_BYTES] + hashlib.sha256(name).hexdigest()[:8].encode()
+    aside = path.with_name(f".{name.decode(errors='ignore')}.part")
+    return aside.as_posix(), f"{aside.as_posix()}.json"
 
 
 class PartialFile:
@@ -42,6 +54,7 @@ class PartialFile:
         self.path, self.size, self.part_bytes = path, size, part_bytes
         path.parent.mkdir(parents=True, exist_ok=True)
         self.aside, self._file = _locked(path, os.O_RDWR | os.O_CREAT)
+        self._resumable = str(self.aside) == part_names(path)[0]
         self._journal = self.aside.with_name(f"{self.aside.name}.json")
         self.done: dict[int, int] = {}
         header = json.dumps({"identity": identity, "part_bytes": part_bytes})
@@ -76,13 +89,12 @@ class PartialFile:
         """Returns the number of bytes in a part."""
         return min(self.part_bytes, self.size - part * self.part_bytes)
 
-    def publish(self, durable: bool = True) -> None:
-        """Gives the file its name, after the bytes have reached the disk unless the caller sees to that."""
-        if durable:
-            os.fsync(self._file)
+    def publish(self) -> None:
+        """Makes the bytes durable and gives the file its name."""
+        os.fsync(self._file)
         self.aside.replace(self.path)
         self._journal.unlink(missing_ok=True)
-        sync_file(self.path.parent)
+        _sync_directory(self.path.parent)
 
     def discard(self) -> None:
         """Removes what there is."""
@@ -93,6 +105,8 @@ class PartialFile:
         """Lets go of it; what is not published is taken up by the next one who writes it."""
         self._lines.close()
         os.close(self._file)
+        if not self._resumable:
+            self.discard()
 
     def _take_up(self, lines: list[str]) -> None:
         for line in lines:
@@ -107,22 +121,23 @@ class PartialFile:
 def write_file(path: Path, data: bytes) -> None:
     """Writes a small file at once: aside, made durable, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
+    aside = _other_name(path)
     try:
-        with aside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        write_in_place(aside, data)
         aside.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
-    sync_file(path.parent)
+        with contextlib.suppress(OSError):
+            aside.unlink()
+    _sync_directory(path.parent)
 
 
-def sync_file(path: Path) -> None:
-    """Returns when a file's bytes have reached the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+def write_in_place(path: Path, data: bytes) -> None:
+    """Writes a small file and makes it durable, in a directory that is itself aside."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -132,24 +147,23 @@ def sync_file(path: Path) -> None:
 def partial_directory(path: Path) -> Iterator[Path]:
     """Yields the directory ``.<name>.part``, with what an earlier process left in it, and renames it to ``path``.
 
-    The files in it must have reached the disk when the block ends.
-    When the block raises, it stays for the next one.
+    The files in it must be durable when the block ends. When the block raises, it stays for the next one.
 
     Raises:
         StorageError: When ``path`` exists by then and is no empty directory.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside, lock = _locked(path, os.O_RDONLY)
-    resumable = aside.name == f".{path.name}.part"
+    resumable = str(aside) == part_names(path)[0]
     try:
         yield aside
-        for directory in [path for path in aside.rglob("*") if path.is_dir()]:
-            sync_file(directory)
+        for directory in [aside, *(path for path in aside.rglob("*") if path.is_dir())]:
+            _sync_directory(directory)
         try:
             aside.rename(path)
         except OSError as error:
             raise StorageError(f"{path} exists and is not empty; remove it, or name another directory") from error
-        sync_file(path.parent)
+        _sync_directory(path.parent)
     finally:
         os.close(lock)
         if not resumable:
@@ -158,7 +172,7 @@ def partial_directory(path: Path) -> Iterator[Path]:
 
 def _locked(path: Path, flags: int) -> tuple[Path, int]:
     """Returns the name aside of ``path`` that this process alone has, and its descriptor."""
-    aside = path.with_name(f".{path.name}.part")
+    aside = Path(part_names(path)[0])
     while True:
         if flags == os.O_RDONLY:
             aside.mkdir(exist_ok=True)
@@ -167,11 +181,16 @@ def _locked(path: Path, flags: int) -> tuple[Path, int]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+            aside = _other_name(path)
             continue
         if _is(aside, descriptor):
             return aside, descriptor
         os.close(descriptor)
+
+
+def _other_name(path: Path) -> Path:
+    """Returns a name aside that nobody else has, and that is not taken up."""
+    return Path(part_names(path)[0].removesuffix(".part") + f".{secrets.token_hex(4)}.part")
 
 
 def _is(path: Path, descriptor: int) -> bool:
@@ -180,3 +199,11 @@ def _is(path: Path, descriptor: int) -> bool:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

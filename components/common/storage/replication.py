@@ -6,13 +6,15 @@ from pathlib import PurePosixPath
 
 from shipway.components.common.errors import InputError, IntegrityError, ObjectNotFound
 from shipway.components.common.storage.checksums import NO_CHECKSUMS, Checksums
-from shipway.components.common.storage.downloads import Transfer, checked_bytes
+from shipway.components.common.storage.downloads import Transfer
 from shipway.components.common.storage.effort import Effort, Options
 from shipway.components.common.storage.manifests import Entry, manifest_of
 from shipway.components.common.storage.objects import ObjectInfo
 from shipway.components.common.storage.opening import open_store
+from shipway.components.common.storage.readings import checked_bytes, content_crc32c, known_checksums
 from shipway.components.common.storage.store import Store
 from shipway.components.common.storage.uploads import holds, new_upload, send_parts
+from shipway.components.common.storage.uris import inside
 from shipway.components.common.storage.versions import Published, publish_entries, required_entries
 
 __all__ = ["copy", "replicate"]
@@ -67,13 +69,16 @@ def copy(source: str, target: str, options: Options | None = None) -> Transfer:
     destination, target_key = open_store(target, effort)
     objects = _objects(origin, key, source.endswith("/"))
     effort.total_bytes = sum(info.size for info in objects.values())
+    if destination.root.scheme in ("file", "pvc"):
+        for name in filter(None, objects):
+            inside(destination.root.directory / target_key, name, origin.uri(key))
     unchanged = []
 
     def send(name: str) -> None:
         info, there = objects[name], _below(target_key, name)
         full = info if info.checksums.crc32c else origin.stat(info.key)
         try:
-            if holds(destination, destination.stat(there), info.size, lambda _like: origin.known_checksums(full)):
+            if holds(destination, destination.stat(there), info.size, lambda _like: known_checksums(origin, full)):
                 unchanged.append(name)
                 effort.advance(info.size)
                 return
@@ -118,12 +123,12 @@ def _copy_object(
         destination.put_bytes(key, data, if_none_match=if_none_match)
         origin.effort.advance(info.size)
         return
-    crc32c = expected.crc32c or info.checksums.crc32c or origin.content_crc32c(info)
+    crc32c = expected.crc32c or info.checksums.crc32c or content_crc32c(origin, info)
     prepared = new_upload(destination, key, info.size, Checksums(crc32c=crc32c), if_none_match=if_none_match)
 
     def read(part: int) -> bytes:
         start = part * prepared.part_bytes
         stop = min(start + prepared.part_bytes, info.size)
-        return b"".join(origin.read(info.key, start, stop, info.version))
+        return origin.part(info.key, start, stop, info.version)
 
     origin.effort.twice(lambda: send_parts(destination, prepared, read))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 import copy
 import dataclasses
+import io
 import logging
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
@@ -27,7 +28,6 @@ from shipway.components.common.storage.checksums import (
     bytes_checksums,
     crc32c_of,
     encoded_crc32c,
-    mismatch,
 )
 from shipway.components.common.storage.effort import Effort
 from shipway.components.common.storage.objects import Listing, ObjectInfo, Upload
@@ -37,8 +37,8 @@ from shipway.components.common.storage.uris import StorageUri, check_name
 __all__ = ["Store"]
 
 _LOG = logging.getLogger(__name__)
-_SMALL_BYTES = 64 << 20
-_READINGS = 10
+_SMALL_BYTES = 256 << 20
+_READINGS = 5
 _TELLING = Checksums(crc32c="?", md5="?")
 
 
@@ -69,6 +69,11 @@ class Store(abc.ABC):
         other = copy.copy(self)
         other.effort = effort
         return other
+
+    @property
+    def heeds_conditions(self) -> bool:
+        """Whether it is known to honour conditions on writes; else that is tried out before something is published."""
+        return False
 
     @property
     def takes_conditions(self) -> bool:
@@ -110,6 +115,8 @@ class Store(abc.ABC):
         while True:
             listing = self.effort.persistently(where, lambda page=page: self._list(directory, recursive, page))  # type: ignore[misc]
             for entry in listing.objects:
+                if not entry.key.startswith(directory):
+                    raise StorageUnavailable(f"{where}: the store listed {entry.key!r}, which is elsewhere", where)
                 if entry.key != directory and not (recursive and entry.is_directory):
                     check_name(entry.key.removeprefix(directory).rstrip("/"), where)
                     yield entry
@@ -141,27 +148,45 @@ class Store(abc.ABC):
                     yield chunk
                     chunk = next(stream, b"")
             except StorageUnavailable as error:
+                self.effort.check(uri)
                 _LOG.warning("%s; going on at byte %d", error, position)
             finally:
                 stream.close()
 
     def whole(self, key: str, size: int, version: str = "") -> bytes:
         """Returns all bytes of an object that is small enough to be held, not checked."""
-        return b"".join(self.read(key, 0, size, version))
+        return self.part(key, 0, size, version)
+
+    def part(self, key: str, start: int, stop: int, version: str = "") -> bytes:
+        """Returns a part of an object, as :meth:`read` yields it."""
+        buffer = io.BytesIO()  # bytes.join would hold them twice
+        for chunk in self.read(key, start, stop, version):
+            buffer.write(chunk)
+        return buffer.getvalue()
 
     def get_bytes(self, key: str) -> tuple[bytes, ObjectInfo]:
         """Returns a small object, checked, and what it is.
 
         Raises:
-            StorageError: When it is larger than 64 MiB.
+            StorageError: When it is larger than 256 MiB.
             IntegrityError: When its bytes are not what its checksums say.
         """
-        for _ in range(_READINGS - 1):
+        from shipway.components.common.storage import readings
+
+        left = _READINGS
+        while True:
+            info = self.stat(key)
+            if info.size > _SMALL_BYTES:
+                raise StorageError(
+                    f"{self.uri(key)} has {info.size:,} bytes, too many to be read at once", self.uri(key)
+                )
             try:
-                return self.effort.twice(lambda: self._checked_bytes(key))
-            except PreconditionFailed:
-                _LOG.info("%s was replaced while it was read; reading it again", self.uri(key))
-        return self._checked_bytes(key)
+                return readings.checked_bytes(self, info), info
+            except (IntegrityError, PreconditionFailed) as error:
+                left -= 1
+                if not left:
+                    raise
+                _LOG.warning("%s; reading it once more", error)
 
     def put_bytes(self, key: str, data: bytes, if_match: str = "", if_none_match: bool = False) -> ObjectInfo:
         """Writes a small object at once and returns what the store says of it.
@@ -217,6 +242,8 @@ class Store(abc.ABC):
         A write with a precondition whose answer got lost may have happened: then the next try fails, and it is the
         content of the object that tells whose it is.
         """
+        from shipway.components.common.storage import readings
+
         unsure = False
 
         def once() -> ObjectInfo:
@@ -229,24 +256,11 @@ class Store(abc.ABC):
             except PreconditionFailed:
                 if unsure:
                     found = self._stat(key)
-                    if found.size == size and self.known_checksums(found).agree(checksums()):
+                    if found.size == size and readings.known_checksums(self, found).agree(checksums()):
                         return found
                 raise
 
         return self.effort.persistently(self.uri(key), once)
-
-    def known_checksums(self, info: ObjectInfo) -> Checksums:
-        """Returns an object's checksums: what the store knows, else, where that costs little, of its bytes as read."""
-        if info.checksums or not self.reads_are_cheap:
-            return info.checksums
-        return Checksums(crc32c=self.content_crc32c(info))
-
-    def content_crc32c(self, info: ObjectInfo) -> str:
-        """Returns the CRC32C of an object's bytes, read now."""
-        value = 0
-        for chunk in self.read(info.key, 0, info.size, info.version):
-            value = crc32c_of(chunk, value)
-        return encoded_crc32c(value)
 
     def _begun(self, key: str, start: int, stop: int, version: str) -> tuple[Generator[bytes, None, None], bytes]:
         stream = self._read(key, start, stop, version)
@@ -254,20 +268,6 @@ class Store(abc.ABC):
         if not chunk:
             raise StorageUnavailable(f"{self.uri(key)}: the answer ended {stop - start:,} bytes early", self.uri(key))
         return stream, chunk
-
-    def _checked_bytes(self, key: str) -> tuple[bytes, ObjectInfo]:
-        info = self.stat(key)
-        if info.size > _SMALL_BYTES:
-            raise StorageError(f"{self.uri(key)} has {info.size:,} bytes, too many to be read at once", self.uri(key))
-        data = self.whole(key, info.size, info.version)
-        expected = info.checksums
-        if not expected:
-            again = self.whole(key, info.size, info.version)
-            expected = Checksums(sha256=bytes_checksums(again, Checksums(sha256="?")).sha256)
-        fault = mismatch(bytes_checksums(data, expected), expected)
-        if fault:
-            raise IntegrityError(f"{self.uri(key)} arrived damaged: {fault}", self.uri(key))
-        return data, info
 
     @abc.abstractmethod
     def _stat(self, key: str) -> ObjectInfo:

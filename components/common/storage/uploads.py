@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shipway.components.common.errors import (
+    AccessDenied,
     ConflictError,
     InputError,
     IntegrityError,
@@ -18,6 +19,7 @@ from shipway.components.common.errors import (
     StorageUnavailable,
 )
 from shipway.components.common.storage.checksums import (
+    NO_CHECKSUMS,
     Checksums,
     bytes_checksums,
     combined_crc32c,
@@ -29,9 +31,12 @@ from shipway.components.common.storage.checksums import (
 from shipway.components.common.storage.downloads import Transfer
 from shipway.components.common.storage.effort import Effort, Options
 from shipway.components.common.storage.journal import Journal
+from shipway.components.common.storage.manifests import files_below
 from shipway.components.common.storage.objects import ObjectInfo, Upload
 from shipway.components.common.storage.opening import open_store
+from shipway.components.common.storage.readings import known_checksums
 from shipway.components.common.storage.store import Store
+from shipway.components.common.storage.uris import check_name
 
 __all__ = ["holds", "new_upload", "put_file", "send_file", "send_parts", "upload"]
 
@@ -64,7 +69,7 @@ def upload(path: str | Path, uri: str, options: Options | None = None) -> Transf
         effort.total_bytes = source.stat().st_size
         unchanged = send_file(store, source, key)
         return Transfer(1, effort.total_bytes, effort.moved_bytes, int(unchanged))
-    files = [file for file in sorted(source.rglob("*")) if file.is_file()]
+    files = files_below(source)
     if not files:
         raise InputError(f"{source} is no file, and no directory with files; there is nothing to upload")
     effort.total_bytes = sum(file.stat().st_size for file in files)
@@ -79,7 +84,14 @@ def upload(path: str | Path, uri: str, options: Options | None = None) -> Transf
     return Transfer(len(files), effort.total_bytes, effort.moved_bytes, len(unchanged_files))
 
 
-def put_file(store: Store, path: Path, key: str, if_match: str = "", if_none_match: bool = False) -> ObjectInfo:
+def put_file(
+    store: Store,
+    path: Path,
+    key: str,
+    if_match: str = "",
+    if_none_match: bool = False,
+    checksums: Checksums = NO_CHECKSUMS,
+) -> ObjectInfo:
     """Writes a file to an object and returns what the store says of it.
 
     Args:
@@ -88,6 +100,7 @@ def put_file(store: Store, path: Path, key: str, if_match: str = "", if_none_mat
         key: The object.
         if_match: The version that is replaced; "" for any.
         if_none_match: Whether there must be none yet.
+        checksums: What the file must have, if that is known.
 
     Raises:
         InputError: When the file cannot be read.
@@ -96,7 +109,9 @@ def put_file(store: Store, path: Path, key: str, if_match: str = "", if_none_mat
         IntegrityError: When something else arrived than was sent.
     """
     try:
-        size, crc32c = path.stat().st_size, file_checksums(path, Checksums(crc32c="?"))
+        size, crc32c = path.stat().st_size, Checksums(crc32c=checksums.crc32c)
+        if not crc32c:
+            crc32c = file_checksums(path, Checksums(crc32c="?"))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     if size <= store.effort.options.part_bytes:
@@ -144,7 +159,7 @@ def holds(store: Store, info: ObjectInfo, size: int, checksums: Callable[[Checks
     """
     if info.size != size:
         return False
-    stored = store.known_checksums(info)
+    stored = known_checksums(store, info)
     return stored.agree(checksums(stored))
 
 
@@ -157,6 +172,7 @@ def new_upload(
     store: Store, key: str, size: int, checksums: Checksums, if_match: str = "", if_none_match: bool = False
 ) -> Upload:
     """Returns an upload that is not started, with parts as the operation wants them and stores take them."""
+    check_name(key, store.uri(""))
     least = -(-size // _MOST_PARTS)
     part_bytes = max(store.effort.options.part_bytes, -(-least // _MIB) * _MIB)
     return Upload(key, size, part_bytes, checksums, if_match, if_none_match)
@@ -204,7 +220,7 @@ def _send_parts(store: Store, prepared: Upload, read: Callable[[int], bytes]) ->
             else:
                 store.effort.each(send, missing)
             return _finished(store, sending, journal, receipts)
-        except StorageUnavailable:
+        except (AccessDenied, StorageUnavailable):
             raise
         except (StorageError, OSError):
             journal.remove()

@@ -18,6 +18,8 @@ _CLAIM_ROOT = "/mnt/pvc"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")
 _CLAIM = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _LONGEST_NAME_BYTES = 1024
+_MISSPELT = re.compile(r"(gs|s3|pvc|file|https?):", re.I)
+_OTHER_NAMES = {"minio": "s3", "s3a": "s3", "s3n": "s3", "gcs": "gs"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,11 +71,13 @@ def parse_uri(text: str | Path) -> StorageUri:
         raise InputError("the URI is empty; give a path, or a URI that starts with " + "://, ".join(SCHEMES) + "://")
     scheme, separator, rest = uri.partition("://")
     if not separator:
+        if misspelt := _MISSPELT.match(uri):
+            raise InputError(f"{shown(uri)} is neither a path nor a URI; did you mean {misspelt[1].lower()}://…?")
         return StorageUri("file", "", os.path.abspath(Path(uri).expanduser()).strip("/"))  # noqa: PTH100 - links stay
     scheme = scheme.lower()
     if scheme not in SCHEMES:
         known = ", ".join(f"{name}://" for name in SCHEMES)
-        hint = "; write s3:// and set the endpoint in a profile" if scheme == "minio" else ""
+        hint = f"; write {_OTHER_NAMES[scheme]}://, and set the endpoint in a profile" if scheme in _OTHER_NAMES else ""
         raise InputError(f"{scheme}:// is not known; it can be a path or one of {known}{hint}")
     if scheme in ("http", "https"):
         return _web_uri(uri)
@@ -86,8 +90,8 @@ def parse_uri(text: str | Path) -> StorageUri:
             f"{shown(uri)}: {bucket.rpartition('@')[2]!r} cannot name a {what}; write {scheme}://{what}/name"
         )
     parsed = StorageUri(scheme, bucket, key.rstrip("/"))
-    if parsed.key:
-        check_name(parsed.key, parsed.root)
+    if parsed.key and (fault := _fault_of(parsed.key)):
+        raise InputError(f"{uri[:300]}: the name below {parsed.root} has {fault}, which Shipway takes for no name")
     return parsed
 
 
@@ -109,6 +113,8 @@ def _file_uri(uri: str) -> StorageUri:
     parts = urlsplit(uri)
     if parts.netloc not in ("", "localhost"):
         raise InputError(f"{uri}: a file:// URI cannot name a host; write file:///absolute/path")
+    if parts.query or parts.fragment:
+        raise InputError(f"{uri}: in a file:// URI write %3F for ? and %23 for #")
     return StorageUri("file", "", os.path.abspath("/" + unquote(parts.path)).strip("/"))  # noqa: PTH100
 
 
@@ -135,23 +141,24 @@ def check_name(name: str, where: str) -> str:
         UnsafeName: When it is absolute, has an empty part, ``.``, ``..`` or a control character, is no UTF-8 or is too
             long.
     """
-    parts = name.split("/")
-    fault = ""
-    if any(part in ("", ".", "..") for part in parts):
-        fault = "an empty part, '.' or '..'"
-    elif any(ord(character) < 32 or ord(character) == 127 for character in name):
-        fault = "a control character"
-    else:
-        try:
-            encoded = name.encode()
-        except UnicodeEncodeError:
-            fault = "characters that are no UTF-8"
-        else:
-            if len(encoded) > _LONGEST_NAME_BYTES or any(len(part.encode()) > 255 for part in parts):
-                fault = "more than 1,024 bytes, or 255 in a part"
-    if fault:
+    if fault := _fault_of(name):
         raise UnsafeName(f"{where} holds the name {name[:200]!r}, which has {fault}; rename or delete it there", where)
     return name
+
+
+def _fault_of(name: str) -> str:
+    parts = name.split("/")
+    if any(part in ("", ".", "..") for part in parts):
+        return "an empty part, '.' or '..'"
+    if any(ord(character) < 32 or ord(character) == 127 for character in name):
+        return "a control character"
+    try:
+        encoded = name.encode()
+    except UnicodeEncodeError:
+        return "characters that are no UTF-8"
+    if len(encoded) > _LONGEST_NAME_BYTES or any(len(part.encode()) > 255 for part in parts):
+        return "more than 1,024 bytes, or 255 in a part"
+    return ""
 
 
 def inside(directory: Path, name: str, where: str) -> Path:

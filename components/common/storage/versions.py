@@ -90,7 +90,7 @@ def publish_version(
     store, key = open_store(uri, effort)
 
     def send(entry: Entry, target: str) -> None:
-        put_file(store, source / entry.path, target, if_none_match=store.takes_conditions)
+        put_file(store, source / entry.path, target, "", store.takes_conditions, entry.checksums)
 
     return publish_entries(store, key, manifest, entries, send)
 
@@ -206,12 +206,14 @@ def _published(store: Store, key: str, manifest: Manifest, entries: Mapping[str,
 
 def _unfinished(store: Store, key: str, entries: Mapping[str, Entry]) -> set[str]:
     """Returns which files an earlier try has sent already."""
-    there = set()
-    for name, info in _listed(store, key).items():
-        if name not in entries or not _is_entry(store, _full(store, info), entries[name]):
+    listed = _listed(store, key)
+
+    def check(name: str) -> None:
+        if name not in entries or not _is_entry(store, _full(store, listed[name]), entries[name]):
             raise _conflict(store.uri(key), name)
-        there.add(name)
-    return there
+
+    store.effort.each(check, listed)
+    return set(listed)
 
 
 def _conflict(uri: str, name: str) -> VersionConflictError:

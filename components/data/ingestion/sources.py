@@ -216,7 +216,7 @@ def _downloaded(data_uri: str, store: Store, objects: dict[str, ObjectInfo], scr
 
         def fetch(name: str) -> None:
             info = objects[name]
-            found = get_file(counted, info.key, files[name], info=info, durable=False)
+            found = get_file(counted, info.key, files[name], info=info, in_place=True)
             if found.version != info.version:
                 raise _changed(data_uri)
 

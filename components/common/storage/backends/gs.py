@@ -6,6 +6,7 @@ import base64
 import contextlib
 import datetime
 import json
+import os
 import re
 import uuid
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -37,6 +38,7 @@ _GET, _LIST, _CREATE, _DELETE = (f"storage.objects.{verb}" for verb in ("get", "
 _CHUNK_BYTES = 1 << 20
 _PIECE_BYTES = 1 << 18
 _UNIT_BYTES = 1 << 18
+_PAGE = {"kind", "items", "prefixes", "nextPageToken"}
 _FIELDS = "items(name,size,generation,updated,crc32c,md5Hash),prefixes,nextPageToken"
 _DONE, _RESUME, _FORGOTTEN = (200, 201, 204), 308, (404, 410)
 
@@ -56,6 +58,11 @@ class GsStore(Store):
         self._offsets: dict[str, int] = {}
         """How many bytes each session has, as far as that is certain."""
 
+    @property
+    def heeds_conditions(self) -> bool:
+        """The cloud itself does; emulators are tried out."""
+        return not (self.profile.endpoint_url or os.environ.get("STORAGE_EMULATOR_HOST"))
+
     def _stat(self, key: str) -> ObjectInfo:
         with told_as(self.uri(key), _GET):
             blob = self._blob(key)
@@ -73,7 +80,11 @@ class GsStore(Store):
                 timeout=self._gs.timeout,
                 retry=None,
             )
-            objects = [_listed(blob) for blob in next(found.pages)]
+            answer = next(found.pages)
+            if unknown := answer.raw_page.keys() - _PAGE:
+                uri = self.uri(directory)
+                raise StorageUnavailable(f"{uri}: the store's listing has an unknown {min(unknown)!r}", uri)
+            objects = [_listed(blob) for blob in answer]
             objects += [ObjectInfo(prefix) for prefix in found.prefixes]
             return Listing(tuple(sorted(objects, key=lambda entry: entry.key)), found.next_page_token or "")
 
@@ -137,7 +148,10 @@ class GsStore(Store):
 
     def _sent_parts(self, upload: Upload) -> dict[int, str]:
         offset, resource = self._continued(upload, f"bytes */{upload.size}", b"")
-        if resource:
+        if resource:  # an earlier process had every byte sent; what it made may be replaced or deleted by now
+            if self._stat(upload.key).version != str(json.loads(resource)["generation"]):
+                uri = self.uri(upload.key)
+                raise ObjectNotFound(f"{uri} was replaced since it was sent; send it again", uri)
             return dict.fromkeys(range(upload.parts), resource)
         return {part: _receipt(part) for part in range(offset // upload.part_bytes)}
 
@@ -267,6 +281,8 @@ def _receipt(part: int) -> str:
 
 
 def _listed(blob: storage.Blob) -> ObjectInfo:
+    if blob.size is None or blob.generation is None:
+        raise StorageUnavailable(f"{blob.name}: the store's answer lacks its size or generation")
     return _info(blob.name, blob.size, blob.generation, blob.updated, blob.crc32c, blob.md5_hash)
 
 

@@ -168,7 +168,9 @@ def _unanswered(error: Exception, uri: str) -> StorageError:
         return AccessDenied(f"{uri}: the credentials are not accepted: {reason}; the profile can name others", uri)
     if isinstance(error, ValueError) and not isinstance(error, requests.JSONDecodeError):
         return StorageError(f"{uri}: {reason}; correct endpoint_url or proxy in the profile", uri)
-    return StorageUnavailable(f"{uri}: the store does not answer: {reason}", uri)
+    return StorageUnavailable(
+        f"{uri}: the store does not answer: {reason}; check endpoint_url, the network and the proxy", uri
+    )
 
 
 def failure(response: requests.Response, uri: str, permission: str) -> StorageError:
@@ -181,7 +183,7 @@ def failure(response: requests.Response, uri: str, permission: str) -> StorageEr
         needed = f"the credentials need {permission}, which the role Storage Object User has"
         return AccessDenied(f"{uri}: access denied ({said}); {needed}, or the profile has to name others", uri)
     if status in (404, 410):
-        return ObjectNotFound(f"{uri} does not exist ({said})", uri)
+        return ObjectNotFound(f"{uri} does not exist, or its bucket does not ({said}); correct the name", uri)
     if status == 412:
         return PreconditionFailed(f"{uri} is not the version expected ({said}); read it again", uri)
     if status == 400 and "crc32c" in said.lower():

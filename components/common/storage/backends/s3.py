@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Generator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from shipway.components.common.errors import (
     IntegrityError,
@@ -51,6 +52,12 @@ class S3Store(Store):
         self._encryption: dict[str, str] = {}
         if profile.kms_key:
             self._encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": profile.kms_key}
+
+    @property
+    def heeds_conditions(self) -> bool:
+        """AWS itself does; others are tried out."""
+        host = urlsplit(str(self._client.client.meta.endpoint_url)).hostname or ""
+        return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
     def whole(self, key: str, size: int, version: str = "") -> bytes:
         """Returns all bytes of a small object; by the fast client where it can, and else as any other."""

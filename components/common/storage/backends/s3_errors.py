@@ -13,6 +13,7 @@ from shipway.components.common.errors import (
     AccessDenied,
     ObjectNotFound,
     PreconditionFailed,
+    Preempted,
     StorageError,
     StorageUnavailable,
 )
@@ -33,10 +34,10 @@ _BUSY = {
 _BUSY_STATUSES = {408, 425, 429, 500, 502, 503, 504}
 _DENIED = {
     "ExpiredToken": "the session token is too old; get new credentials",
-    "InvalidAccessKeyId": "the store does not know the profile's access_key",
+    "InvalidAccessKeyId": "there is no such access key; `shipway storage profile URI` tells where it is from",
     "InvalidToken": "the session token is wrong; get new credentials",
     "RequestTimeTooSkewed": "this computer's clock is wrong",
-    "SignatureDoesNotMatch": "the profile's secret_key is wrong",
+    "SignatureDoesNotMatch": "the secret key is wrong; `shipway storage profile URI` tells where it is from",
 }
 _OTHER_REGION = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"}
 _NO_CREDENTIALS = (
@@ -76,6 +77,9 @@ def told_as(uri: str, profile: Profile, accepted: bool) -> Iterator[None]:
     except boto.ClientError as error:
         raise _refused(error, uri, profile, accepted) from error
     except (boto.BotoCoreError, ResponseParserError, ValueError, urllib3.exceptions.HTTPError) as error:
+        inner = getattr(error, "kwargs", {}).get("error")
+        if isinstance(inner, Preempted):  # botocore takes a signal's exception for a broken connection
+            raise inner from None
         raise _failed(error, uri, profile) from error
     except OSError as error:
         raise AccessDenied(f"{uri}: a file that the credentials come from cannot be read: {error}", uri) from error
@@ -128,7 +132,9 @@ def _failed(error: Exception, uri: str, profile: Profile) -> StorageError:
     if "WRONG_VERSION_NUMBER" in said:
         return StorageError(f"{uri}: the store speaks no TLS ({said}); is its endpoint_url an http:// one?", uri)
     if isinstance(error, _BROKEN_OFF):
-        return StorageUnavailable(f"{uri}: the store does not answer: {said}", uri)
+        return StorageUnavailable(
+            f"{uri}: the store does not answer: {said}; check endpoint_url, the network and the proxy", uri
+        )
     return StorageError(f"{uri}: {said}", uri)
 
 

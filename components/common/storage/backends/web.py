@@ -207,7 +207,8 @@ def _info(key: str, size: int, answer: requests.Response) -> ObjectInfo:
     modified: datetime.datetime | None = None
     with contextlib.suppress(ValueError, TypeError):
         modified = email.utils.parsedate_to_datetime(answer.headers.get("Last-Modified", ""))
-    return ObjectInfo(key, size, _version(answer), modified, _checksums(answer))
+    ranges = answer.status_code == _PART or answer.headers.get("Accept-Ranges") == "bytes"
+    return ObjectInfo(key, size, _version(answer), modified, _checksums(answer), ranges)
 
 
 def _checksums(answer: requests.Response) -> Checksums:
