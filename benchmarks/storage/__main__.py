@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import requests
+from servers import ACCESS_KEY, SECRET_KEY, Server, fake_gcs, seaweedfs
 
 from benchmarks.measure import Measurement, measured
 from benchmarks.storage.cases import LATENCY_SECONDS, MANY, MANY_BYTES, Case, cases
@@ -30,10 +31,6 @@ from benchmarks.storage.claims import claims
 from benchmarks.storage.safety import safety_claims
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "storage"))
-
-from servers import ACCESS_KEY, SECRET_KEY, Server, fake_gcs, seaweedfs  # noqa: E402
-
 BENCH = Path("build/bench")
 MEMORY = Path("/dev/shm")  # noqa: S108
 LARGE_BYTES = 1 << 30

@@ -7,8 +7,8 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import tenacity
@@ -20,7 +20,6 @@ __all__ = ["Effort", "Options"]
 _LOG = logging.getLogger(__name__)
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 20.0
-_QUEUED_PER_WORKER = 4
 _MIB = 1 << 20
 
 Item = TypeVar("Item")
@@ -146,27 +145,39 @@ class Effort:
             self.options.progress(done, self.total_bytes)
 
     def each(self, function: Callable[[Item], object], items: Iterable[Item]) -> None:
-        """Calls ``function`` for every item, in the operation's workers; the first error ends it."""
-        pool = ThreadPoolExecutor(self.options.workers, thread_name_prefix="shipway-storage")
-        pending: set[Future[object]] = set()
-        stop = threading.Event()
+        """Calls ``function`` for every item, in the operation's workers; the first error ends it.
 
-        def work(item: Item) -> object:
+        Each worker takes the next item when it is free, so that a long listing is never held whole.
+        """
+        iterator, lock, stop = iter(items), threading.Lock(), threading.Event()
+        failures: list[BaseException] = []
+
+        def taken() -> Iterator[Item]:
+            while not stop.is_set():
+                with lock:
+                    try:
+                        item = next(iterator)
+                    except StopIteration:
+                        return
+                yield item
+
+        def work() -> None:
             _WORKER.stop = stop
-            return function(item)
+            try:
+                for item in taken():
+                    function(item)
+            except BaseException as error:
+                failures.append(error)
+                stop.set()
+                raise
 
-        try:
-            for item in items:
-                pending.add(pool.submit(work, item))
-                if len(pending) >= _QUEUED_PER_WORKER * self.options.workers:
-                    pending = _settled(pending)
-            while pending:
-                pending = _settled(pending)
-        except BaseException:
-            stop.set()
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
+        with ThreadPoolExecutor(self.options.workers, thread_name_prefix="shipway-storage") as pool:
+            try:
+                wait([pool.submit(work) for _ in range(self.options.workers)])
+            finally:
+                stop.set()
+        if failures:
+            raise failures[0]
 
     def each_by_size(
         self, function: Callable[[Item], object], items: Iterable[Item], size: Callable[[Item], int]
@@ -185,10 +196,3 @@ class Effort:
         except IntegrityError as error:
             _LOG.warning("%s; reading it once more", error)
             return attempt()
-
-
-def _settled(pending: set[Future[object]]) -> set[Future[object]]:
-    done, left = wait(pending, return_when=FIRST_COMPLETED)
-    for future in done:
-        future.result()
-    return left

@@ -80,6 +80,7 @@ class S3Client:
             # TLS keeps the body whole, and hashing it once more would halve the speed of uploads.
             options["payload_signing_enabled"] = False
         return Config(
+            user_agent="shipway",  # botocore would make up its own anew for every request
             signature_version=UNSIGNED if profile.anonymous else None,
             connect_timeout=min(_CONNECT_SECONDS, profile.stall_seconds),
             read_timeout=profile.stall_seconds,
