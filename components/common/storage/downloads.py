@@ -95,7 +95,8 @@ def _download_directory(store: Store, key: str, target: Path) -> Transfer:
     effort.total_bytes = sum(file.info.size for file in files)
     with partial_directory(target) as aside:
         _remove_others(aside, {file.name for file in files})
-        there = {file.name for file in files if _is_there(aside / file.name, file)}
+        left = any(aside.iterdir())
+        there = {file.name for file in files if left and _is_there(aside / file.name, file)}
         effort.advance(sum(file.info.size for file in files if file.name in there))
 
         def fetch(file: _File) -> None:

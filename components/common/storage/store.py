@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import abc
 import copy
-import dataclasses
 import io
 import logging
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -82,7 +81,7 @@ class Store(abc.ABC):
 
     def uri(self, key: str) -> str:
         """Returns an object's URI."""
-        return str(dataclasses.replace(self.root, key=key))
+        return str(StorageUri(self.root.scheme, self.root.bucket, key))
 
     def stat(self, key: str) -> ObjectInfo:
         """Returns an object's size, version and checksums.
