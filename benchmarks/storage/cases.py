@@ -66,6 +66,7 @@ def cases(uris: Mapping[str, str], fast: Path, disk: Path) -> list[Case]:
         Case("gs up, google-cloud-storage", "google_upload", "null", uris["null"], large),
         Case("s3 up, shipway", "shipway_upload", "sink", uris["sink"], large),
         Case("s3 up, boto3", "boto3_upload", "sink", uris["sink"], large),
+        Case("s3 to s3, shipway", "shipway_copy", "s3", f"{s3}/copies", large),
         Case("many down, shipway", "shipway_download", "s3", f"{s3}/many/", fast),
         Case("many down, shipway without obstore", "shipway_download_without_fast_path", "s3", f"{s3}/many/", fast),
         Case("many down, boto3", "boto3_download_many", "s3", f"{s3}/many", fast),

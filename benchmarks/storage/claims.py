@@ -12,6 +12,7 @@ __all__ = ["PART_MIB", "WORKERS", "Claim", "claims"]
 PART_MIB = 16
 WORKERS = 8
 _BASE_MIB = 192
+_LARGE = ("gs down, shipway", "s3 down, shipway", "gs up, shipway", "s3 up, shipway", "s3 to s3, shipway")
 
 Claim = dict[str, Any]
 Samples = dict[str, list[Measurement]]
@@ -39,7 +40,7 @@ def claims(samples: Samples, large_bytes: int) -> list[Claim]:
         _faster("s3 1,000 x 100 KiB behind 20 ms, 32 workers: times faster than one after another", samples,
                 "many down from afar, shipway, 32 workers", "many down from afar, shipway, 1 worker", 15),
         *(_memory(f"{name}: peak MiB to {_BASE_MIB} + workers x part", samples[name])
-          for name in ("gs down, shipway", "s3 down, shipway", "gs up, shipway", "s3 up, shipway")),
+          for name in _LARGE),
     ]  # fmt: skip
 
 

@@ -43,10 +43,11 @@ def _shipway_upload(uri: str, path: Path, workers: int) -> Work:
     return lambda: storage.upload(path, uri, options)
 
 
-def _shipway_replicate(uri: str, path: Path, workers: int) -> Work:
+def _shipway_copy(uri: str, _path: Path, workers: int) -> Work:
     from shipway.components.common import storage
 
-    return lambda: storage.copy(uri, str(path).replace("gs:/", "gs://"), storage.Options(workers=workers))
+    source = f"s3://{_bucket_and_key(uri)[0]}/large"
+    return lambda: storage.copy(source, uri, storage.Options(workers=workers))
 
 
 def _shipway_publish(uri: str, path: Path, workers: int) -> Work:
