@@ -21,6 +21,13 @@ _TIMEOUT_SECONDS = 10.0
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
+def _flat(values: list[Any], tensor: Tensor) -> list[Any]:
+    if len(tensor.shape) == 1:
+        return values
+    missing = [None] * tensor.shape[1]
+    return [value for row in values for value in (missing if row is None else row)]
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a model answered: the scores in the order of its label names, and the labels, one per row."""
@@ -78,8 +85,8 @@ class EndpointClient:
             {
                 "name": tensor.name,
                 "datatype": tensor.datatype,
-                "shape": [len(instances)],
-                "data": [instance[tensor.name] for instance in instances],
+                "shape": [len(instances), *tensor.shape[1:]],
+                "data": _flat([instance[tensor.name] for instance in instances], tensor),
             }
             for tensor in inputs
         ]

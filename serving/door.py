@@ -1,13 +1,14 @@
 """The server's door: requests become tensors, or are refused with the reason.
 
 Missing values are JSON ``null`` (or NaN in a float tensor); they and unknown categories are the model's
-own business. Everything else that the signature does not allow is refused here, so that the model never
-sees it.
+own business. A vector feature takes a list of numbers, each of which may be missing, or ``null`` for all of them.
+Everything else that the signature does not allow is refused here, so that the model never sees it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,8 +33,8 @@ class InputTensor(Protocol):
     Attributes:
         name: The feature's name.
         datatype: As the client declared it.
-        shape: [N].
-        data: N values, flat.
+        shape: [N], or [N, size] for a vector feature.
+        data: The values, flat; a vector feature's may be N lists.
     """
 
     name: Any
@@ -43,7 +44,7 @@ class InputTensor(Protocol):
 
 
 def tensors_of_instances(features: Sequence[Tensor], payload: Any) -> dict[str, NDArray[Any]]:
-    """Turns a v1 body ``{"instances": [{feature: value | null, …}, …]}`` into tensors.
+    """Turns a v1 body ``{"instances": [{feature: value | [value | null, …] | null, …}, …]}`` into tensors.
 
     Raises:
         BadRequest: When the body, a feature's name or a value is not what the signature says.
@@ -57,69 +58,93 @@ def tensors_of_instances(features: Sequence[Tensor], payload: Any) -> dict[str, 
             raise BadRequest(f"instances[{index}] must be an object of feature names and values, not {_kind(row)}")
         if row.keys() != names:
             raise BadRequest(f"instances[{index}]{_difference(row.keys(), names)}")
-    return {
-        feature.name: _tensor(feature, [row[feature.name] for row in rows], "instances[{}]." + feature.name)
-        for feature in features
-    }
+    return {feature.name: _tensor_of_rows(feature, [row[feature.name] for row in rows]) for feature in features}
+
+
+def _tensor_of_rows(feature: Tensor, values: list[Any]) -> NDArray[Any]:
+    def where(row: int) -> str:
+        return f"instances[{row}].{feature.name}"
+
+    if len(feature.shape) == 1:
+        return _tensor(feature, values, where)
+    size = feature.shape[1]
+    flat = _flattened(values, size, where)
+    return _tensor(feature, flat, lambda index: f"{where(index // size)}[{index % size}]")
 
 
 def tensors_of_inputs(features: Sequence[Tensor], inputs: Sequence[InputTensor]) -> dict[str, NDArray[Any]]:
-    """Turns the inputs of a v2 request, one tensor of shape [N] per feature, into the model's tensors.
+    """Turns the inputs of a v2 request into the model's tensors: one input per feature.
 
-    A numeric feature takes any numeric datatype, a string feature ``BYTES``.
+    A numeric feature takes any numeric datatype in the shape [N], a vector feature in the shape [N, size], a string
+    feature ``BYTES`` in the shape [N].
 
     Raises:
         BadRequest: When a name, datatype, shape or value is not what the signature says.
     """
-    given = {tensor.name: tensor for tensor in inputs}
+    given = {str(tensor.name): tensor for tensor in inputs}
     if len(given) != len(inputs):
         raise BadRequest("an input is given twice")
     names = {feature.name for feature in features}
     if given.keys() != names:
         raise BadRequest(f"the request{_difference(given.keys(), names)}")
-    rows = _rows(inputs)
-    tensors = {}
-    for feature in features:
-        tensor = given[feature.name]
-        _check_tensor(feature, tensor, rows)
-        tensors[feature.name] = _tensor(feature, tensor.data, f"input {feature.name}[{{}}]")
-    return tensors
+    rows = _rows(inputs[0])
+    return {feature.name: _tensor_of_input(feature, given[feature.name], rows) for feature in features}
 
 
-def _rows(inputs: Sequence[InputTensor]) -> int:
-    first = inputs[0]
-    if len(first.shape) != 1 or first.shape[0] < 1:
-        raise BadRequest(f"input {first.name} must have the shape [N] with N >= 1, not {list(first.shape)}")
-    return int(first.shape[0])
+def _rows(first: InputTensor) -> int:
+    shape = first.shape
+    if not isinstance(shape, list) or not shape or type(shape[0]) is not int or shape[0] < 1:
+        raise BadRequest(f"input {first.name} must have the shape [N, …] with N >= 1, not {shape}")
+    return int(shape[0])
 
 
-def _check_tensor(feature: Tensor, tensor: InputTensor, rows: int) -> None:
-    where = f"input {feature.name}"
+def _tensor_of_input(feature: Tensor, tensor: InputTensor, rows: int) -> NDArray[Any]:
+    where, shape = f"input {feature.name}", [rows, *feature.shape[1:]]
     allowed = _NUMBERS if feature.datatype == "FP32" else {"BYTES"}
     if tensor.datatype not in allowed:
         raise BadRequest(f"{where} takes {feature.datatype}, not {tensor.datatype}")
-    if list(tensor.shape) != [rows]:
-        raise BadRequest(f"{where} has the shape {list(tensor.shape)}; every input must have the same shape [{rows}]")
-    if not isinstance(tensor.data, list) or len(tensor.data) != rows:
-        raise BadRequest(f"{where} must hold a flat list of {rows} values, as its shape says")
-    if tensor.datatype in _INTEGERS and not all(value is None or type(value) is int for value in tensor.data):
+    if tensor.shape != shape:
+        raise BadRequest(f"{where} has the shape {tensor.shape}; with as many rows as the first input it is {shape}")
+    values = tensor.data
+    if len(shape) == 2 and _is_nested(values, rows):
+        values = _flattened(values, shape[1], lambda row: f"{where}[{row}]")
+    if not isinstance(values, list) or len(values) != math.prod(shape):
+        raise BadRequest(f"{where} must hold a flat list of {math.prod(shape)} values, as its shape says")
+    if tensor.datatype in _INTEGERS and not all(value is None or type(value) is int for value in values):
         raise BadRequest(f"{where} is declared {tensor.datatype} but holds something else than integers")
+    return _tensor(feature, values, lambda index: f"{where}[{', '.join(map(str, np.unravel_index(index, shape)))}]")
 
 
-def _tensor(feature: Tensor, values: list[Any], where: str) -> NDArray[Any]:
-    """Checks and converts one feature's values; ``where`` names a value, given its index."""
+def _is_nested(values: Any, rows: int) -> bool:
+    return isinstance(values, list) and len(values) == rows and all(v is None or isinstance(v, list) for v in values)
+
+
+def _flattened(rows: list[Any], size: int, where: Callable[[int], str]) -> list[Any]:
+    """Returns the values of lists after each other; ``null`` instead of a list is as many missing values."""
+    flat: list[Any] = []
+    for index, row in enumerate(rows):
+        if row is not None and (type(row) is not list or len(row) != size):
+            found = f"a list of {len(row)}" if type(row) is list else _kind(row)
+            raise BadRequest(f"{where(index)} must be a list of {size} numbers or null, not {found}")
+        flat += [None] * size if row is None else row
+    return flat
+
+
+def _tensor(feature: Tensor, values: list[Any], where: Callable[[int], str]) -> NDArray[Any]:
+    """Checks and converts one feature's values, which are flat; ``where`` names a value, given its index."""
     if feature.datatype == "BYTES":
         for index, value in enumerate(values):
             if value is not None and type(value) is not str:
-                raise BadRequest(f"{where.format(index)} must be a string or null, not {_kind(value)}")
+                raise BadRequest(f"{where(index)} must be a string or null, not {_kind(value)}")
         return np.array([value or "" for value in values], dtype=object)
     for index, value in enumerate(values):
         if value is not None and type(value) not in (float, int, bool):
-            raise BadRequest(f"{where.format(index)} must be a number or null, not {_kind(value)}")
+            raise BadRequest(f"{where(index)} must be a number or null, not {_kind(value)}")
         # A comparison, not a conversion: float() of a huge integer raises. NaN passes; it means missing.
         if value is not None and abs(value) > _FLOAT32_LIMIT:
-            raise BadRequest(f"{where.format(index)} is beyond the range of a 32-bit float")
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float32)
+            raise BadRequest(f"{where(index)} is beyond the range of a 32-bit float")
+    floats = np.array([np.nan if value is None else value for value in values], dtype=np.float32)
+    return floats.reshape(feature.shape)
 
 
 def _difference(given: Any, names: set[str]) -> str:

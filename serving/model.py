@@ -60,7 +60,7 @@ class OnnxModel:
         """Scores a batch.
 
         Args:
-            tensors: One rank-1 tensor of N values per feature: float32, or object holding ``str``.
+            tensors: One tensor per feature: float32 [N], object [N] holding ``str``, or float32 [N, size] for a vector.
 
         Returns:
             Scores, float32 [N, C], in the order of the label names, and the most likely labels, object [N] of ``str``.

@@ -46,7 +46,7 @@ class Tensor:
     Attributes:
         name: The feature's name, ``scores`` or ``label``.
         datatype: ``FP32`` (NaN: missing) or ``BYTES`` (UTF-8; empty: missing).
-        shape: Sizes; -1 is the batch.
+        shape: Sizes; -1 is the batch. A vector feature has ``(-1, size)``.
     """
 
     name: str
@@ -65,12 +65,23 @@ class Digests:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch of the history; the AUC is None where the validation split cannot define one."""
+    """One epoch of the history; an AUC is None where the split cannot define one.
+
+    Attributes:
+        epoch: Counted from 1.
+        loss: Mean of what was minimised in the epoch, with weights and dropout.
+        validation_loss: Log loss of the validation split, in nats.
+        validation_roc_auc: ROC AUC of the validation split.
+        training_loss: Log loss of a sample of the training split with the same weights as the validation split's.
+        training_roc_auc: ROC AUC of that sample.
+    """
 
     epoch: int
     loss: float
     validation_loss: float
     validation_roc_auc: float | None
+    training_loss: float | None = None
+    training_roc_auc: float | None = None
 
 
 @dataclass(frozen=True)
@@ -110,9 +121,17 @@ class ModelDescription:
     format_version: int = FORMAT_VERSION
 
     @property
-    def kinds(self) -> dict[str, Literal["numeric", "string"]]:
+    def kinds(self) -> dict[str, Literal["numeric", "string", "vector"]]:
         """The kind of every feature, in order, as :mod:`.preprocessing` calls it."""
-        return {tensor.name: "string" if tensor.datatype == "BYTES" else "numeric" for tensor in self.inputs}
+        return {
+            tensor.name: "string" if tensor.datatype == "BYTES" else "vector" if len(tensor.shape) > 1 else "numeric"
+            for tensor in self.inputs
+        }
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many values each vector feature has."""
+        return {tensor.name: tensor.shape[1] for tensor in self.inputs if len(tensor.shape) > 1}
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -128,13 +147,20 @@ class ModelDescription:
             "accelerator": self.training.get("accelerator"),
         }
 
+    @property
+    def logged_metrics(self) -> dict[str, float]:
+        """What a training step shows: the metrics that are defined, its speed, and the use of its GPUs."""
+        shown = ("rows_per_second", "gpu_utilization_percent", "gpu_memory_peak_gib")
+        numbers = {**self.metrics, **{name: self.training.get(name) for name in shown}}
+        return {name: float(value) for name, value in numbers.items() if value is not None}
+
 
 @dataclass(frozen=True)
 class Golden:
     """What ``golden.json`` says: requests with the answers that the model gave when it was made.
 
     Attributes:
-        instances: Rows as a client sends them: a value or None by feature.
+        instances: Rows as a client sends them: a value, a list of values or None by feature.
         scores: The answer's ``scores``, one list per row.
         labels: The answer's ``label``, one per row.
         tolerance: How far a score may be off, absolute.
@@ -234,10 +260,18 @@ def _check(description: ModelDescription, path: Path) -> None:
         faults.append(f"the task {description.task} does not fit {len(names)} label_names")
     if not description.inputs:
         faults.append("inputs is empty")
+    if strange := [tensor.name for tensor in description.inputs if not _is_feature(tensor)]:
+        faults.append(f"inputs has shapes other than [-1] and, with numbers, [-1, size]: {', '.join(strange)}")
     if [tensor.name for tensor in description.outputs] != ["scores", "label"]:
         faults.append("outputs are not scores and label")
     if faults:
         raise InputError(f"{path} is no description of a model: {'; '.join(faults)}")
+
+
+def _is_feature(tensor: Tensor) -> bool:
+    if tensor.shape == (-1,):
+        return True
+    return tensor.datatype == "FP32" and len(tensor.shape) == 2 and tensor.shape[0] == -1 and tensor.shape[1] > 0
 
 
 _T = TypeVar("_T")
@@ -271,7 +305,8 @@ def _members(kind: type[Any], value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise InputError(f"{where} must be an object, it is {value!r}")
     hints = typing.get_type_hints(kind)
-    known = [member.name for member in fields(kind)]
-    if lacking := [name for name in known if name not in value]:
+    known = {member.name: member.default for member in fields(kind)}
+    # What may be undefined may be missing: files of before may not have known it.
+    if lacking := [name for name, default in known.items() if name not in value and default is not None]:
         raise InputError(f"{where} lacks {', '.join(lacking)}")
-    return {name: _parse(hints[name], value[name], f"{where}: {name}") for name in known}
+    return {name: _parse(hints[name], value.get(name), f"{where}: {name}") for name in known}

@@ -20,6 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from shipway.components.common.artifacts import dataset_files, new_directory, write_json
 from shipway.components.common.errors import InputError
 from shipway.components.common.preprocessing import FeatureKind, feature_kinds, feature_tensors, label_strings
+from shipway.components.common.preprocessing.vectors import sized
 from shipway.components.lifecycle.metrics import Floats, Integers, overall_metrics, roc_curves
 
 __all__ = ["train_baselines"]
@@ -36,7 +37,10 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class _Split:
-    """A split as numbers: ``numeric`` [N, features] with NaN, ``codes`` [N, features] with -1 for none known."""
+    """A split as numbers: ``numeric`` [N, columns] with NaN, ``codes`` [N, features] with -1 for none known.
+
+    A vector feature has one column a value.
+    """
 
     numeric: Floats
     codes: Integers
@@ -69,7 +73,8 @@ def train_baselines(
     if len(names) < 2:
         raise InputError(f"the label {label!r} has the one value {names[0]!r} in the training split; nothing to learn")
     categories = {name: _categories(tables[0][name]) for name, kind in kinds.items() if kind == "string"}
-    splits = [_split(table, kinds, categories, label, names) for table in tables]
+    sizes = {name: _size(tables[0][name]) for name, kind in kinds.items() if kind == "vector"}
+    splits = [_split(table, kinds, categories, sizes, label, names) for table in tables]
     models = {"hist_gradient_boosting": _boosted, "logistic_regression": _linear}
     results = [_result(name, train_one(splits, seed), splits[2], names, seed) for name, train_one in models.items()]
     with new_directory(baselines) as directory:
@@ -88,10 +93,20 @@ def _categories(column: pa.ChunkedArray) -> list[str]:
     return [entry["values"] for entry in ordered[:_TREES_CATEGORIES]]
 
 
+def _size(column: pa.ChunkedArray) -> int:
+    return pc.max(pc.list_value_length(column)).as_py() or 0
+
+
 def _split(
-    table: pa.Table, kinds: dict[str, FeatureKind], categories: dict[str, list[str]], label: str, names: list[str]
+    table: pa.Table,
+    kinds: dict[str, FeatureKind],
+    categories: dict[str, list[str]],
+    sizes: dict[str, int],
+    label: str,
+    names: list[str],
 ) -> _Split:
-    numbers = feature_tensors(table, {name: kind for name, kind in kinds.items() if kind == "numeric"})
+    numbers = feature_tensors(table, {name: kind for name, kind in kinds.items() if kind != "string"})
+    numbers |= {name: sized(numbers[name], size, name) for name, size in sizes.items()}
     codes = [
         pc.fill_null(pc.index_in(table[name].cast(pa.string()), pa.array(known, pa.string())), -1).to_numpy()
         for name, known in categories.items()

@@ -227,6 +227,8 @@ def _values(predictions: _Predictions, column: str) -> NDArray[Any]:
             f"the predictions have no column {column!r} to slice by; name it in predict's slice_columns as well"
         )
     values = predictions.table[column]
+    if pa.types.is_nested(values.type):
+        raise InputError(f"the slice column {column!r} holds lists ({values.type}); slice by a column of single values")
     texts = pc.fill_null(pc.cast(values, "string"), _MISSING).to_pylist()
     if pa.types.is_floating(values.type):  # whole numbers with gaps are read as floats
         texts = [text.removesuffix(".0") for text in texts]

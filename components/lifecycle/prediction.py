@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from shipway.components.common.artifacts import dataset_files, new_directory, write_json
 from shipway.components.common.errors import InputError
-from shipway.components.common.preprocessing import FeatureKind, feature_tensors, label_strings
+from shipway.components.common.preprocessing import feature_tensors, label_strings
+from shipway.components.common.preprocessing.vectors import sized
 from shipway.components.lifecycle.copies import local_copy
 from shipway.components.lifecycle.releases import verify
 from shipway.serving.model import OnnxModel
@@ -39,8 +40,8 @@ def predict(
         Metadata: rows, the model's name and digest.
 
     Raises:
-        InputError: When a feature, the label or a slice column is missing or of the wrong type, the model
-            is damaged, or a label is none that the model knows.
+        InputError: When a feature, the label or a slice column is missing or of the wrong type, lists are not as long
+            as the model's, the model is damaged, or a label is none that the model knows.
     """
     onnx = OnnxModel(model)
     table = pa.concat_tables([_scored(onnx, table, label, slice_columns) for table in _tables(dataset)])
@@ -98,9 +99,6 @@ def _scored(onnx: OnnxModel, table: pa.Table, label: str, slice_columns: list[st
             f" it has {', '.join(table.column_names)}"
         )
     description = onnx.description
-    kinds: dict[str, FeatureKind] = {
-        t.name: "string" if t.datatype == "BYTES" else "numeric" for t in description.inputs
-    }
     labels = label_strings(table.column(label))
     strangers = sorted(set(labels) - set(description.label_names))
     if strangers:
@@ -108,12 +106,16 @@ def _scored(onnx: OnnxModel, table: pa.Table, label: str, slice_columns: list[st
             f"the label column {label!r} has values that the model {description.name} was not trained on:"
             f" {', '.join(strangers[:5])}; it knows {', '.join(description.label_names)}"
         )
-    scores, _ = onnx.run(feature_tensors(table, kinds))
+    tensors = feature_tensors(table, description.kinds)
+    tensors |= {name: sized(tensors[name], size, name) for name, size in description.sizes.items()}
+    scores, _ = onnx.run(tensors)
     columns = {"label": pa.array(labels, pa.string())}
     columns |= {f"score_{name}": pa.array(scores[:, index]) for index, name in enumerate(description.label_names)}
-    columns |= {name: _slice_values(table.column(name)) for name in slice_columns}
+    columns |= {name: _slice_values(table.column(name), name) for name in slice_columns}
     return pa.table(columns)
 
 
-def _slice_values(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _slice_values(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    if pa.types.is_nested(column.type):
+        raise InputError(f"the slice column {name!r} holds lists ({column.type}); slice by a column of single values")
     return pc.cast(column, column.type.value_type) if pa.types.is_dictionary(column.type) else column

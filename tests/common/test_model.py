@@ -25,14 +25,14 @@ DESCRIPTION = ModelDescription(
     task="binary",
     label="late",
     label_names=("0", "1"),
-    inputs=(Tensor("hour", "FP32"), Tensor("carrier", "BYTES")),
+    inputs=(Tensor("hour", "FP32"), Tensor("carrier", "BYTES"), Tensor("radar", "FP32", (-1, 3))),
     outputs=(Tensor("scores", "FP32", (-1, 2)), Tensor("label", "BYTES")),
     digests=Digests("sha256:d", "sha256:c", "sha256:e"),
     metrics={"validation_roc_auc": None, "validation_log_loss": 0.5},
-    history=(Epoch(1, 0.7, 0.6, None), Epoch(2, 0.6, 0.5, 0.75)),
+    history=(Epoch(1, 0.7, 0.6, None, 0.6, None), Epoch(2, 0.6, 0.5, 0.75, 0.4, 0.8)),
     training={"epochs": 2, "rows": 10, "accelerator": "cpu"},
 )
-GOLDEN = Golden(({"hour": 5, "carrier": None},), ((0.25, 0.75),), ("1",))
+GOLDEN = Golden(({"hour": 5, "carrier": None, "radar": [1, None, 0.5]},), ((0.25, 0.75),), ("1",))
 
 
 @pytest.fixture
@@ -55,7 +55,8 @@ def test_what_is_written_is_read(model):
     assert replace(description, digest="", files={}) == DESCRIPTION
     assert set(description.files) == {"golden.json", "model.onnx", "native/weights"}
     assert description.digest == directory_digest(model, exclude={"model.json"})
-    assert description.kinds == {"hour": "numeric", "carrier": "string"}
+    assert description.kinds == {"hour": "numeric", "carrier": "string", "radar": "vector"}
+    assert description.sizes == {"radar": 3}
     assert read_golden(model) == GOLDEN
 
 
@@ -95,6 +96,9 @@ def test_a_model_that_is_not_what_it_says_is_refused(model, harm, message):
         ({"framework": "caffe"}, "framework is 'caffe', it must be one of 'pytorch', 'tensorflow'"),
         ({"inputs": []}, "inputs is empty"),
         ({"inputs": [{"name": "x", "datatype": "FP32"}]}, r"inputs\[0\] lacks shape"),
+        ({"inputs": [{"name": "x", "datatype": "BYTES", "shape": [-1, 3]}]}, r"shapes other than \[-1\] .*: x"),
+        ({"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 0]}]}, r"shapes other than \[-1\] .*: x"),
+        ({"inputs": [{"name": "x", "datatype": "FP32", "shape": []}]}, r"shapes other than \[-1\] .*: x"),
         ({"label_names": ["1", "0"]}, "distinct names, sorted"),
         ({"label_names": ["a", "b", "c"]}, "does not fit 3 label_names"),
         ({"outputs": []}, "outputs are not scores and label"),

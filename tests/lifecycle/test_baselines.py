@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sklearn.datasets import load_breast_cancer, load_wine
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 
 from shipway.components.common.errors import InputError
 from shipway.components.lifecycle.baselines import train_baselines
@@ -60,6 +60,24 @@ def test_several_classes_and_missing_values(tmp_path: Path) -> None:
     result = train_baselines(*splits(tmp_path, columns), tmp_path / "baselines", "label", seed=0)
     assert min(aucs(result).values()) > 0.97
     assert len(result["baselines"][1]["roc_curves"]) == 3
+
+
+def test_a_vector_is_as_many_numbers(tmp_path: Path) -> None:
+    data = load_digits(n_class=3)
+    columns = {"image": list(data.data), "digit": data.target}
+    result = train_baselines(*splits(tmp_path / "lists", columns), tmp_path / "one", "digit", seed=0)
+    assert min(aucs(result).values()) > 0.98
+    pixels = {f"pixel_{i}": values for i, values in enumerate(np.transpose(columns["image"]))}
+    plain = splits(tmp_path / "plain", {**pixels, "digit": columns["digit"]})
+    assert train_baselines(*plain, tmp_path / "other", "digit", seed=0) == result
+
+
+def test_lists_of_another_length_than_in_training(tmp_path: Path) -> None:
+    columns = {"image": [[0.0, 1.0], [1.0, 0.0], [1.0]] * 30, "label": ["a", "b", "b", "a", "a"] * 18}
+    with pytest.raises(InputError, match="lists of column 'image' have 1 values where 2 are expected"):
+        train_baselines(*splits(tmp_path, columns), tmp_path / "baselines", "label", seed=0)
+    columns["image"] = [[0.0, 1.0], [1.0, 0.0], None] * 30
+    train_baselines(*splits(tmp_path / "missing", columns), tmp_path / "baselines", "label", seed=0)
 
 
 def test_only_strings_new_categories_and_weights(tmp_path: Path) -> None:

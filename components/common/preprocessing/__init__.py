@@ -8,11 +8,14 @@ from shipway.components.common.preprocessing.encoders import (
     NumericEncoder,
     Pieces,
     StringEncoder,
+    VectorEncoder,
     learn_encoders,
+    word_indices,
 )
 from shipway.components.common.preprocessing.raw import (
     FeatureKind,
     Tensors,
+    column_tensor,
     feature_kind,
     feature_kinds,
     feature_tensors,
@@ -27,10 +30,13 @@ __all__ = [
     "Pieces",
     "StringEncoder",
     "Tensors",
+    "VectorEncoder",
+    "column_tensor",
     "feature_kind",
     "feature_kinds",
     "feature_tensors",
     "instance_tensors",
     "label_strings",
     "learn_encoders",
+    "word_indices",
 ]

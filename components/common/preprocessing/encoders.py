@@ -6,7 +6,8 @@ Raw tensors (see :mod:`.raw`) become two encoded ones, which are what a network 
   each piece is one column that climbs from 0 to 1 across the piece and stays there (a piecewise linear encoding). What
   lies outside the values seen in training is taken as the nearest seen one, so an outlier or a drifting
   feature cannot push the network where it never was. A missing value is taken as the median and, where training had
-  missing values, told by a column of its own.
+  missing values, told by a column of its own. Each value of a vector feature is one column: 0 at the least value of
+  the whole feature in training, 1 at the greatest.
 - ``categorical``, int64 ``[rows, features]``: the index in the feature's vocabulary. 0 stands for every value
   that training did not see (or saw too rarely); ``""``, the missing value, is a word like others if training had it.
 """
@@ -22,9 +23,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shipway.components.common.errors import InputError
-from shipway.components.common.preprocessing.raw import FeatureKind, Tensors
+from shipway.components.common.preprocessing.raw import FeatureKind
+from shipway.components.common.preprocessing.vectors import sized
 
-__all__ = ["Encoders", "NumericEncoder", "Pieces", "StringEncoder", "learn_encoders"]
+__all__ = ["Encoders", "NumericEncoder", "Pieces", "StringEncoder", "VectorEncoder", "learn_encoders", "word_indices"]
 
 MOST_PIECES = 16
 ROWS_PER_PIECE = 16
@@ -60,12 +62,31 @@ class StringEncoder:
 
 
 @dataclass(frozen=True)
+class VectorEncoder:
+    """How one vector feature is encoded: one straight line from ``low`` to ``high`` for all of its values.
+
+    Attributes:
+        name: The feature.
+        size: How many values each list has.
+        low: The least value seen, which a missing one is taken as.
+        high: The greatest value seen.
+    """
+
+    name: str
+    size: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Pieces:
     """The pieces of all numeric features side by side, as arrays of one value a column.
 
+    Raw columns are the numeric features, then the values of the vector features one by one.
+
     Attributes:
-        fill: float32 ``[features]``.
-        source: int64 ``[columns]``: the feature that a column comes from.
+        fill: float32 ``[raw columns]``.
+        source: int64 ``[columns]``: the raw column that a column comes from.
         low: float32 ``[columns]``: where the column leaves 0.
         slope: float32 ``[columns]``: one over the piece's length.
         indicators: int64: the features whose missing values have a column, behind the pieces.
@@ -86,22 +107,45 @@ class Encoders:
         names: All features, in order.
         numeric: The numeric ones, in order.
         strings: The string ones, in order.
+        vectors: The vector ones, in order.
     """
 
     names: tuple[str, ...]
     numeric: tuple[NumericEncoder, ...]
     strings: tuple[StringEncoder, ...]
+    vectors: tuple[VectorEncoder, ...] = ()
 
     @property
     def kinds(self) -> dict[str, FeatureKind]:
         """The kind of every feature, in order."""
-        strings = {encoder.name for encoder in self.strings}
-        return {name: "string" if name in strings else "numeric" for name in self.names}
+        others: dict[str, FeatureKind] = {encoder.name: "string" for encoder in self.strings}
+        others.update((encoder.name, "vector") for encoder in self.vectors)
+        return {name: others.get(name, "numeric") for name in self.names}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many values each vector feature has."""
+        return {encoder.name: encoder.size for encoder in self.vectors}
+
+    @property
+    def raw_width(self) -> int:
+        """Columns of the raw tensor of numbers: the numeric features, then the vectors' values."""
+        return len(self.numeric) + sum(encoder.size for encoder in self.vectors)
 
     @property
     def numeric_width(self) -> int:
         """Columns of the encoded tensor ``numeric``."""
-        return sum(max(len(e.edges) - 1, 0) + e.missing_indicator for e in self.numeric)
+        pieces = sum(max(len(e.edges) - 1, 0) + e.missing_indicator for e in self.numeric)
+        return pieces + sum(encoder.size for encoder in self.vectors)
+
+    def vector_columns(self, name: str) -> slice:
+        """Returns the columns of the encoded tensor ``numeric`` that hold a vector feature."""
+        start = sum(max(len(encoder.edges) - 1, 0) for encoder in self.numeric)
+        for encoder in self.vectors:
+            if encoder.name == name:
+                return slice(start, start + encoder.size)
+            start += encoder.size
+        raise KeyError(name)
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
@@ -112,36 +156,40 @@ class Encoders:
     def pieces(self) -> Pieces:
         """The numeric encoders as arrays."""
         edges = [np.asarray(encoder.edges, np.float32) for encoder in self.numeric]
+        edges += [np.asarray([v.low, v.high], np.float32) for v in self.vectors for _ in range(v.size)]
         spans = [np.diff(e) for e in edges]
         return Pieces(
-            fill=np.asarray([encoder.fill for encoder in self.numeric], np.float32),
+            fill=np.asarray(
+                [e.fill for e in self.numeric] + [v.low for v in self.vectors for _ in range(v.size)], np.float32
+            ),
             source=np.repeat(np.arange(len(edges)), [len(span) for span in spans]).astype(np.int64),
             low=np.concatenate([e[:-1] for e in edges] or [np.zeros(0, np.float32)]),
             slope=(1 / np.concatenate(spans or [np.zeros(0, np.float32)])).astype(np.float32),
             indicators=np.asarray([i for i, e in enumerate(self.numeric) if e.missing_indicator], np.int64),
         )
 
-    def encode(self, tensors: Tensors) -> tuple[Array, Array]:
-        """Returns the encoded tensors ``numeric`` and ``categorical`` of raw ones."""
+    def raw(self, tensors: Mapping[str, Array]) -> Array:
+        """Returns the numbers of raw tensors side by side: float32 ``[rows, raw_width]``, NaN where missing."""
         rows = len(tensors[self.names[0]])
-        numeric = np.empty((rows, self.numeric_width), np.float32)
-        start, missing = 0, []
-        for encoder in self.numeric:
-            raw = tensors[encoder.name]
-            absent = np.isnan(raw)
-            filled = np.where(absent, np.float32(encoder.fill), raw)
-            edges = np.asarray(encoder.edges, np.float32)
-            stop = start + max(len(edges) - 1, 0)
-            climbed = (filled[:, None] - edges[:-1]) * (1 / np.diff(edges))
-            np.clip(climbed, 0, 1, out=numeric[:, start:stop])
-            start = stop
-            if encoder.missing_indicator:
-                missing.append(absent)
-        for position, absent in enumerate(missing, start):
-            numeric[:, position] = absent
-        categorical = np.empty((rows, len(self.strings)), np.int64)
+        raw = np.empty((rows, self.raw_width), np.float32)
+        for position, encoder in enumerate(self.numeric):
+            raw[:, position] = tensors[encoder.name]
+        start = len(self.numeric)
+        for vector in self.vectors:
+            raw[:, start : start + vector.size] = sized(tensors[vector.name], vector.size, vector.name)
+            start += vector.size
+        return raw
+
+    def encode(self, tensors: Mapping[str, Array]) -> tuple[Array, Array]:
+        """Returns the encoded tensors ``numeric`` and ``categorical`` of raw ones."""
+        raw, pieces = self.raw(tensors), self.pieces
+        missing = np.isnan(raw)
+        filled = np.where(missing, pieces.fill, raw)
+        climbed = np.clip((filled[:, pieces.source] - pieces.low) * pieces.slope, 0, 1)
+        numeric = np.concatenate([climbed, missing[:, pieces.indicators].astype(np.float32)], axis=1)
+        categorical = np.empty((len(raw), len(self.strings)), np.int64)
         for position, strings in enumerate(self.strings):
-            categorical[:, position] = _indices(tensors[strings.name], strings.vocabulary)
+            categorical[:, position] = word_indices(pa.array(tensors[strings.name], pa.string()), strings.vocabulary)
         return numeric, categorical
 
     def to_json(self) -> dict[str, Any]:
@@ -160,21 +208,24 @@ class Encoders:
                 names=tuple(value["names"]),
                 numeric=tuple(NumericEncoder(**{**e, "edges": tuple(e["edges"])}) for e in value["numeric"]),
                 strings=tuple(StringEncoder(e["name"], tuple(e["vocabulary"])) for e in value["strings"]),
+                vectors=tuple(VectorEncoder(**e) for e in value.get("vectors", ())),
             )
         except (KeyError, TypeError) as error:
             raise InputError(f"no encoder specification: {error!r}; was the file written by a train step?") from error
 
 
-def learn_encoders(tensors: Tensors, kinds: Mapping[str, FeatureKind]) -> Encoders:
-    """Learns the specification from the training split's raw tensors.
+def learn_encoders(tensors: Mapping[str, Array], kinds: Mapping[str, FeatureKind]) -> Encoders:
+    """Learns the specification from raw tensors of the training split, each asked for once.
 
     Raises:
         InputError: When no feature tells rows apart.
     """
+    learned = {name: _LEARN[kind](name, tensors[name]) for name, kind in kinds.items()}
     encoders = Encoders(
         names=tuple(kinds),
-        numeric=tuple(_learn_numeric(name, tensors[name]) for name, kind in kinds.items() if kind == "numeric"),
-        strings=tuple(_learn_strings(name, tensors[name]) for name, kind in kinds.items() if kind == "string"),
+        numeric=tuple(encoder for encoder in learned.values() if isinstance(encoder, NumericEncoder)),
+        strings=tuple(encoder for encoder in learned.values() if isinstance(encoder, StringEncoder)),
+        vectors=tuple(encoder for encoder in learned.values() if isinstance(encoder, VectorEncoder)),
     )
     if not encoders.numeric_width and all(len(encoder.vocabulary) < 2 for encoder in encoders.strings):
         raise InputError(
@@ -206,6 +257,18 @@ def _learn_strings(name: str, values: Array) -> StringEncoder:
     return StringEncoder(name, tuple(sorted(word for _, word in frequent[:MOST_WORDS])))
 
 
-def _indices(values: Array, vocabulary: tuple[str, ...]) -> Array:
-    found = pc.index_in(pa.array(values, pa.string()), value_set=pa.array(vocabulary, pa.string()))
+def _learn_vector(name: str, values: Array) -> VectorEncoder:
+    present = values[np.isfinite(values)]
+    if not values.shape[1]:
+        raise InputError(f"the lists of feature {name!r} are all missing or empty in the training split")
+    low, high = (float(present.min()), float(present.max())) if len(present) else (0.0, 1.0)
+    return VectorEncoder(name, values.shape[1], low, high if high > low else low + 1.0)
+
+
+_LEARN = {"numeric": _learn_numeric, "string": _learn_strings, "vector": _learn_vector}
+
+
+def word_indices(words: pa.Array, vocabulary: tuple[str, ...]) -> Array:
+    """Returns int64 ``[words]``: the place in the vocabulary, counted from 1, of each word; 0 for one not in it."""
+    found = pc.index_in(words, value_set=pa.array(vocabulary, pa.string()))
     return np.asarray(pc.fill_null(pc.add(found, 1), 0).to_numpy(zero_copy_only=False), np.int64)

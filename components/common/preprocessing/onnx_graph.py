@@ -1,11 +1,12 @@
 """The preprocessing as an ONNX graph, and the whole model: preprocessing, network, label.
 
-The inputs are raw: one rank-1 tensor per feature, float (NaN: missing) or string (``""``: missing).
+The inputs are raw, one tensor per feature: float (NaN: missing) or string (``""``: missing) ``[batch]``, or for a
+vector feature float ``[batch, size]``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,23 +23,23 @@ _OPSETS = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", 3)]
 _BATCH = "batch"
 
 
-def preprocessing_model(encoders: Encoders) -> onnx.ModelProto:
-    """Returns the graph from raw tensors to ``numeric`` and ``categorical``; one without columns is left out."""
+def preprocessing_model(encoders: Encoders, wanted: Collection[str] = ("numeric", "categorical")) -> onnx.ModelProto:
+    """Returns the graph from raw tensors to ``numeric`` and ``categorical``; one without columns is left out.
+
+    Args:
+        encoders: The specification.
+        wanted: Which of the two to make; every feature is an input all the same.
+    """
     graph = _Graph()
-    if encoders.numeric_width:
-        _numeric(graph, encoders)
-    if encoders.strings:
-        _categorical(graph, encoders)
-    inputs = [
-        helper.make_tensor_value_info(name, TensorProto.STRING if kind == "string" else TensorProto.FLOAT, [_BATCH])
-        for name, kind in encoders.kinds.items()
-    ]
+    inputs = [_input(encoders, name) for name in encoders.names]
     outputs = []
-    if encoders.numeric_width:
+    if encoders.numeric_width and "numeric" in wanted:
+        _numeric(graph, encoders)
         outputs.append(
             helper.make_tensor_value_info("preprocessing/numeric", TensorProto.FLOAT, [_BATCH, encoders.numeric_width])
         )
-    if encoders.strings:
+    if encoders.strings and "categorical" in wanted:
+        _categorical(graph, encoders)
         outputs.append(
             helper.make_tensor_value_info(
                 "preprocessing/categorical", TensorProto.INT64, [_BATCH, len(encoders.strings)]
@@ -47,13 +48,19 @@ def preprocessing_model(encoders: Encoders) -> onnx.ModelProto:
     return _model(graph, "preprocessing", inputs, outputs)
 
 
+def _input(encoders: Encoders, name: str) -> onnx.ValueInfoProto:
+    datatype = TensorProto.STRING if encoders.kinds[name] == "string" else TensorProto.FLOAT
+    shape = [_BATCH, encoders.sizes[name]] if name in encoders.sizes else [_BATCH]
+    return helper.make_tensor_value_info(name, datatype, shape)
+
+
 def full_model(encoders: Encoders, network: onnx.ModelProto, label_names: Sequence[str]) -> onnx.ModelProto:
     """Returns preprocessing, network and label in one model.
 
     Args:
         encoders: The specification.
-        network: The network's own export, opset 18: inputs ``numeric`` and ``categorical`` (one of them where the
-            other has no columns), first output the scores ``[rows, classes]``.
+        network: The network's own export, opset 18: inputs ``numeric`` and ``categorical`` (or one of them), first
+            output the scores ``[rows, classes]``.
         label_names: The classes' names in the order of the scores.
 
     Returns:
@@ -65,7 +72,7 @@ def full_model(encoders: Encoders, network: onnx.ModelProto, label_names: Sequen
     network.opset_import.extend(_OPSETS)  # exporters name domains that no node of theirs uses
     _renumber(network.graph)
     prefixed = compose.add_prefix(network, "network/")
-    front = preprocessing_model(encoders)
+    front = preprocessing_model(encoders, {value.name for value in network.graph.input})
     mapping = [(out.name, out.name.replace("preprocessing", "network")) for out in front.graph.output]
     merged = compose.merge_models(front, prefixed, io_map=mapping)
     whole = compose.merge_models(
@@ -99,11 +106,11 @@ class _Graph:
 
 def _numeric(graph: _Graph, encoders: Encoders) -> None:
     pieces = encoders.pieces
-    axis = graph.constant("axis", np.asarray([1], np.int64))
-    columns = [
-        graph.add("Unsqueeze", [encoder.name, axis], f"numeric_{index}")
-        for index, encoder in enumerate(encoders.numeric)
-    ]
+    columns = [encoder.name for encoder in encoders.vectors]
+    if encoders.numeric:
+        axis = graph.constant("axis", np.asarray([1], np.int64))
+        numeric = enumerate(encoder.name for encoder in encoders.numeric)
+        columns = [*(graph.add("Unsqueeze", [name, axis], f"numeric_{index}") for index, name in numeric), *columns]
     raw = graph.add("Concat", columns, "raw", axis=1)
     missing = graph.add("IsNaN", [raw], "missing")
     filled = graph.add("Where", [missing, graph.constant("fill", pieces.fill), raw], "filled")

@@ -1,7 +1,8 @@
 """From Arrow columns to raw tensors: what a client sends, what an exported model takes.
 
-A numeric feature is a float32 tensor with NaN for a missing value, a string feature an object tensor with ``""``
-for a missing value. Both have one axis: the rows.
+A numeric feature is a float32 tensor ``[rows]`` with NaN for a missing value, a string feature an object tensor
+``[rows]`` with ``""`` for a missing value. A vector feature (lists of numbers, all of one length: the pixels of an
+image, an embedding) is a float32 tensor ``[rows, length]``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from shipway.components.common.errors import InputError
 __all__ = [
     "FeatureKind",
     "Tensors",
+    "column_tensor",
     "feature_kind",
     "feature_kinds",
     "feature_tensors",
@@ -25,7 +27,7 @@ __all__ = [
     "label_strings",
 ]
 
-FeatureKind = Literal["numeric", "string"]
+FeatureKind = Literal["numeric", "string", "vector"]
 Tensors = dict[str, "np.ndarray[Any, Any]"]
 
 NOT_FEATURES = frozenset({"sample_weight"})
@@ -35,16 +37,18 @@ def feature_kind(name: str, datatype: pa.DataType) -> FeatureKind:
     """Returns how a column of this Arrow type is used as a feature.
 
     Raises:
-        InputError: When the type is neither number, boolean nor string.
+        InputError: When the type is neither number, boolean, string nor list of numbers.
     """
     values = datatype.value_type if pa.types.is_dictionary(datatype) else datatype
     if pa.types.is_string(values) or pa.types.is_large_string(values):
         return "string"
-    numeric = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)
-    if any(test(values) for test in numeric):
+    if _is_number(values):
         return "numeric"
+    if _is_list(values) and _is_number(values.value_type):
+        return "vector"
     raise InputError(
-        f"column {name!r} has type {datatype}, which is no feature: only numbers, booleans and strings are;"
+        f"column {name!r} has type {datatype}, which is no feature: only numbers, booleans, strings and lists of"
+        " numbers are;"
         " drop it with prepare_data's exclude_columns or convert it in the transformation's SQL"
     )
 
@@ -73,7 +77,7 @@ def feature_tensors(table: pa.Table, kinds: Mapping[str, FeatureKind]) -> Tensor
     """Returns one tensor per feature: float32 with NaN, or object (str) with ``""``, where a value is missing.
 
     Raises:
-        InputError: When a column is missing or of another kind.
+        InputError: When a column is missing or of another kind, or lists differ in length.
     """
     missing = [name for name in kinds if name not in table.schema.names]
     if missing:
@@ -82,17 +86,22 @@ def feature_tensors(table: pa.Table, kinds: Mapping[str, FeatureKind]) -> Tensor
         found = feature_kind(name, table.schema.field(name).type)
         if found != kind:
             raise InputError(f"column {name!r} must be {kind}, it is {found} ({table.schema.field(name).type})")
-    return {name: _tensor(table.column(name), kind) for name, kind in kinds.items()}
+    return {name: column_tensor(table.column(name), kind, name) for name, kind in kinds.items()}
 
 
 def instance_tensors(instances: Sequence[Mapping[str, Any]], kinds: Mapping[str, FeatureKind]) -> Tensors:
-    """Returns one tensor per feature from rows as a client sends them: a value or None by feature."""
-    return {
-        name: np.asarray([row.get(name) or "" for row in instances], object)
-        if kind == "string"
-        else np.asarray([np.nan if row.get(name) is None else row[name] for row in instances], np.float32)
-        for name, kind in kinds.items()
-    }
+    """Returns one tensor per feature from rows as a client sends them: a value, a list of values or None by feature."""
+    return {name: _instance_tensor([row.get(name) for row in instances], kind) for name, kind in kinds.items()}
+
+
+def _instance_tensor(values: Sequence[Any], kind: FeatureKind) -> np.ndarray[Any, Any]:
+    if kind == "string":
+        return np.asarray([value or "" for value in values], object)
+    if kind == "numeric":
+        return np.asarray([np.nan if value is None else value for value in values], np.float32)
+    missing = [np.nan] * next((len(value) for value in values if value is not None), 0)
+    rows = [missing if value is None else [np.nan if v is None else v for v in value] for value in values]
+    return np.asarray(rows, np.float32)
 
 
 def label_strings(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
@@ -115,13 +124,50 @@ def label_strings(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
     return np.asarray(column.cast(pa.string()), dtype=object)
 
 
-def _tensor(column: pa.ChunkedArray, kind: FeatureKind) -> np.ndarray[Any, Any]:
+def column_tensor(column: pa.Array | pa.ChunkedArray, kind: FeatureKind, name: str = "") -> np.ndarray[Any, Any]:
+    """Returns one column as a tensor.
+
+    Raises:
+        InputError: When lists differ in length.
+    """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if kind == "string":
         filled = pc.fill_null(column.cast(pa.string()), "")
         return np.asarray(filled, dtype=object)
+    if kind == "vector":
+        return _matrix(column, name)
     if pa.types.is_boolean(column.type):
         column = column.cast(pa.int8())
     # Unsafe: a whole number beyond 2**53 is rounded, as float32 rounds it anyway.
-    return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float32)
+    floats = column.cast(pa.float64(), safe=False)
+    return np.asarray(floats.to_numpy(**_may_copy(floats)), dtype=np.float32)
+
+
+def _matrix(column: pa.Array | pa.ChunkedArray, name: str) -> np.ndarray[Any, Any]:
+    """Returns lists of numbers as rows; a missing list is a row of NaN."""
+    sizes = pc.unique(pc.drop_null(pc.list_value_length(column))).to_pylist()
+    if len(sizes) > 1:
+        raise InputError(
+            f"the lists of column {name!r} have {min(sizes)} to {max(sizes)} values; a feature's lists all have one"
+            " length"
+        )
+    size = sizes[0] if sizes else 0
+    values = column_tensor(pc.list_flatten(column), "numeric")
+    present = np.asarray(pc.is_valid(column))
+    rows = np.full((len(column), size), np.nan, np.float32)
+    rows[present] = values.reshape(-1, size) if size else 0.0
+    return rows
+
+
+def _may_copy(column: pa.Array | pa.ChunkedArray) -> dict[str, bool]:
+    return {"zero_copy_only": False} if isinstance(column, pa.Array) else {}
+
+
+def _is_number(datatype: pa.DataType) -> bool:
+    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)
+    return any(test(datatype) for test in tests)
+
+
+def _is_list(datatype: pa.DataType) -> bool:
+    return any(test(datatype) for test in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list))

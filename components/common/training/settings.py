@@ -1,20 +1,21 @@
-"""What a training is asked to do, and what it runs on."""
+"""How to train: the hyperparameters, and what follows from them step by step."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
 from shipway.components.common.errors import InputError
 
-__all__ = ["WEIGHT_DECAY", "WORD_DROPOUT", "Accelerator", "Hyperparameters", "Schedule", "embedding_size"]
+__all__ = ["WORD_DROPOUT", "Hyperparameters", "Schedule", "embedding_size"]
 
 FEWEST_STEPS_OF_AN_EPOCH = 48
 AVERAGED_PART = 0.1
 WARM_UP = 0.1
-WEIGHT_DECAY = 0.01
 WORD_DROPOUT = 0.02
 
 Array = np.ndarray[Any, Any]
@@ -24,44 +25,66 @@ Array = np.ndarray[Any, Any]
 class Hyperparameters:
     """How to train; see the train components for the meaning.
 
+    Attributes:
+        parameters: What only the network knows about: values by name, as its builder finds them in its spec.
+
     Raises:
         InputError: When a value is out of range.
     """
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    hidden_units: tuple[int, ...]
-    dropout: float
-    seed: int
+    epochs: int = 5
+    batch_size: int = 2048
+    learning_rate: float = 0.005
+    hidden_units: tuple[int, ...] = (128, 64)
+    dropout: float = 0.2
+    weight_decay: float = 0.01
+    seed: int = 0
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    focal_gamma: float = 2.0
+    class_weights: Literal["none", "balanced"] = "none"
+    sampling: Literal["shuffle", "balanced"] = "shuffle"
+    best_metric: Literal["roc_auc", "log_loss"] = "roc_auc"
+    early_stopping_epochs: int = 0
+    image_shape: tuple[int, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        choices = {
+            name: typing.get_args(kind) for name, kind in _TYPES.items() if typing.get_origin(kind) is Literal
+        }
         rules = {
             "epochs must be at least 1": self.epochs >= 1,
             "batch_size must be at least 1": self.batch_size >= 1,
             "learning_rate must be above 0": self.learning_rate > 0,
             "hidden_units must all be at least 1": all(units >= 1 for units in self.hidden_units),
             "dropout must be at least 0 and below 1": 0 <= self.dropout < 1,
+            "weight_decay must be at least 0": self.weight_decay >= 0,
             "seed must be from 0 to 2**32 - 1": 0 <= self.seed < 2**32,
+            "focal_gamma must be at least 0": self.focal_gamma >= 0,
+            "early_stopping_epochs must be at least 0": self.early_stopping_epochs >= 0,
+            "image_shape must be empty or height, width and channels": len(self.image_shape) in (0, 3)
+            and all(size >= 1 for size in self.image_shape),
+            **{f"{name} must be one of {', '.join(c)}": getattr(self, name) in c for name, c in choices.items()},
         }
         if broken := [rule for rule, kept in rules.items() if not kept]:
             raise InputError(f"{'; '.join(broken)} ({self})")
 
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Hyperparameters:
+        """Returns hyperparameters from values by name, as JSON or a pipeline gives them: ``128.0`` may mean 128.
+
+        Names that are no field's go to :attr:`parameters`.
+
+        Raises:
+            InputError: When a value has the wrong type or is out of range.
+        """
+        known = {name: _typed(name, value) for name, value in values.items() if name in _TYPES}
+        more = {name: value for name, value in values.items() if name not in _TYPES}
+        return cls(**{**known, "parameters": {**known.get("parameters", {}), **more}})
+
     def rows_per_step(self, rows: int) -> int:
         """Returns the batch size for a training split: smaller than ``batch_size`` where that leaves few steps."""
         return max(1, min(self.batch_size, rows // FEWEST_STEPS_OF_AN_EPOCH))
-
-    def record(self, rows: int, accelerator: Accelerator, seconds: float) -> dict[str, Any]:
-        """Returns what ``model.json`` keeps of a training."""
-        return {
-            **asdict(self),
-            "rows": rows,
-            "rows_per_step": self.rows_per_step(rows),
-            "accelerator": accelerator.name,
-            "accelerator_reason": accelerator.reason,
-            "devices": accelerator.devices,
-            "seconds": round(seconds, 3),
-        }
 
     def schedule(self, rows: int) -> Schedule:
         """Returns the schedule for a training split of so many rows."""
@@ -96,36 +119,20 @@ def embedding_size(cardinality: int) -> int:
     return min(16, (cardinality + 1) // 2)
 
 
-@dataclass(frozen=True)
-class Accelerator:
-    """What training runs on.
+_TYPES = typing.get_type_hints(Hyperparameters)
 
-    Attributes:
-        name: ``cpu`` or ``gpu``.
-        devices: How many.
-        reason: Why this one.
-    """
 
-    name: Literal["cpu", "gpu"]
-    devices: int
-    reason: str
-
-    @classmethod
-    def choose(cls, wanted: str, gpus: int) -> Accelerator:
-        """Returns the accelerator for ``auto``, ``cpu`` or ``gpu`` on a machine where so many GPUs are visible.
-
-        Raises:
-            InputError: When ``wanted`` is unknown, or a GPU and none is visible.
-        """
-        if wanted not in ("auto", "cpu", "gpu"):
-            raise InputError(f"accelerator is {wanted!r}, it must be auto, cpu or gpu")
-        if wanted == "gpu" and not gpus:
-            raise InputError(
-                "accelerator='gpu', but no GPU is visible to this step; check the driver, the framework's build and"
-                " CUDA_VISIBLE_DEVICES, or use accelerator='auto'"
-            )
-        if wanted == "cpu":
-            return cls("cpu", 1, "asked for")
-        if gpus:
-            return cls("gpu", gpus, "asked for" if wanted == "gpu" else f"{gpus} visible")
-        return cls("cpu", 1, "no GPU is visible")
+def _typed(name: str, value: Any) -> Any:
+    kind = _TYPES[name]
+    whole = isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()
+    if kind is int and whole:
+        return int(value)
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
+        return tuple(_typed("epochs", item) for item in value)
+    if typing.get_origin(kind) is Literal and isinstance(value, str):
+        return value
+    if name == "parameters" and isinstance(value, Mapping):
+        return dict(value)
+    raise InputError(f"the hyperparameter {name} cannot be {value!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ _CASTS = {
     "JSON": "VARCHAR", "\"NULL\"": "VARCHAR", "TIMESTAMP_S": "TIMESTAMP", "TIMESTAMP_MS": "TIMESTAMP",
     "TIMESTAMP_NS": "TIMESTAMP",
 }  # fmt: skip
+_FLOATS = {"FLOAT", "DOUBLE"}
+_LISTED = {"BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", *_FLOATS}
+_LIST = re.compile(r"(\w+)(?:\(\d+,\d+\))?\[\d*\]")
 
 
 def transform_data(tables: str | Path, dataset: str | Path, sql: str = "") -> dict[str, Any]:
@@ -40,7 +44,7 @@ def transform_data(tables: str | Path, dataset: str | Path, sql: str = "") -> di
 
     Each table is a view named by its file's stem. The query reads these and nothing else: no files, no network,
     no settings. It runs in one thread, so that rows that ``ORDER BY`` leaves open come in the same order every
-    time. Decimals and huge integers become doubles, NaN becomes a missing value.
+    time. Decimals and huge integers become doubles, NaN becomes a missing value; in lists of numbers, too.
 
     Args:
         tables: What ``ingest_data`` wrote.
@@ -115,14 +119,23 @@ def _cast(name: str, type_name: str) -> str:
     plain = type_name.partition("(")[0]
     if type_name in _KEPT:
         return f"{column} AS {column}"
-    if type_name in ("FLOAT", "DOUBLE"):
-        return f"CASE WHEN isnan({column}) THEN NULL ELSE {column} END AS {column}"
+    if type_name in _FLOATS:
+        return f"{_without_nan(column)} AS {column}"
+    if (listed := _LIST.fullmatch(type_name)) and (value := _CASTS.get(listed[1], listed[1])) in _LISTED:
+        values = f"CAST({column} AS {value}[])"
+        if value in _FLOATS:
+            values = f"list_transform({values}, lambda shipway_value: {_without_nan('shipway_value')})"
+        return f"{values} AS {column}"
     if plain in _CASTS and not type_name.endswith("]"):
         return f"CAST({column} AS {_CASTS[plain]}) AS {column}"
     raise InputError(
-        f"column {name!r} has the type {type_name}, which is no feature; "
+        f"column {name!r} has the type {type_name}, which is no feature: only plain values and lists of numbers are; "
         "cast or unnest it in the SQL, or leave it out with * EXCLUDE (…)"
     )
+
+
+def _without_nan(value: str) -> str:
+    return f"CASE WHEN isnan({value}) THEN NULL ELSE {value} END"
 
 
 def _catalogue(columns: dict[str, list[str]]) -> str:

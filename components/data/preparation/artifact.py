@@ -4,7 +4,7 @@ The file's keys:
 
 - ``format``: 1.
 - ``label``: ``column``, ``type`` (Arrow's name) and ``classes``, those of the training split, in order.
-- ``features``: the raw columns in order, each with ``name`` and ``type``.
+- ``features``: the raw columns in order, each with ``name`` and ``type`` (Arrow's name; ``list<double>`` of lists).
 - ``outliers``: ``treatment`` and ``rule`` as given, and ``bounds``: lowest and highest value by feature.
 - ``missing``: ``treatment`` (``missing_values`` as given), ``fills``: by feature what a missing value is taken as, and
   ``indicators``: the features whose missing values a column of their own tells.
@@ -26,14 +26,14 @@ import pyarrow as pa
 from shipway.components.common.artifacts import new_directory, read_json, write_json
 from shipway.components.common.errors import InputError
 from shipway.components.data.preparation.balancing import SAMPLE_WEIGHT
-from shipway.components.data.preparation.cleaning import finite, labelled, of_known_classes
+from shipway.components.data.preparation.cleaning import finite, is_vector, labelled, of_known_classes
 from shipway.components.data.preparation.encoding import CategoryEncoder, encoded
 from shipway.components.data.preparation.imputation import complete_rows, filled
 from shipway.components.data.preparation.notes import Notes
 from shipway.components.data.preparation.outliers import Bounds, bounded
 from shipway.components.data.tables import require_columns
 
-__all__ = ["Preparation", "apply_preparation", "read_preparation", "write_preparation"]
+__all__ = ["Preparation", "apply_preparation", "read_preparation", "type_name", "write_preparation"]
 
 _FILE = "preparation.json"
 _FORMAT = 1
@@ -72,6 +72,11 @@ class Preparation:
     encoders: dict[str, CategoryEncoder]
     weighted: bool
     seed: int
+
+
+def type_name(kind: pa.DataType) -> str:
+    """Returns Arrow's name of a column's type; of every kind of list the same one."""
+    return f"list<{kind.value_type}>" if is_vector(kind) else str(kind)
 
 
 def write_preparation(preparation: Preparation, path: str | Path) -> None:
@@ -167,11 +172,13 @@ def apply_preparation(table: pa.Table, preparation: Preparation) -> pa.Table:
 def _typed(table: pa.Table, types: dict[str, str]) -> pa.Table:
     for index, (name, kind) in enumerate(types.items()):
         column = table[name]
-        if str(column.type) == kind:
+        if type_name(column.type) == kind:
             continue
         try:
             if kind.startswith("dictionary<"):
                 column = column.cast(pa.string()).dictionary_encode()
+            elif kind.startswith("list<"):
+                column = column.cast(pa.list_(pa.type_for_alias(kind.removeprefix("list<").removesuffix(">"))))
             else:
                 column = column.cast(pa.type_for_alias(kind))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:

@@ -26,7 +26,7 @@ def balance(tables: Tables, label: str, imbalance: str, seed: int, notes: Notes)
     """Returns the splits with the training split balanced in the way that ``imbalance`` names.
 
     Raises:
-        InputError: When SMOTE cannot work: values are missing, a class has one row, or the table is too large.
+        InputError: When SMOTE cannot work: values are missing or lists, a class has one row, or the table is too large.
     """
     if imbalance == "none":
         notes.add("The classes are left as they are.")
@@ -59,6 +59,12 @@ def _undersampled(codes: np.ndarray, size: int, seed: int) -> np.ndarray:
 
 def _oversampled(train: pa.Table, label: str, codes: np.ndarray, smallest: int, seed: int) -> pa.Table:
     features = train.drop([label])
+    lists = [field.name for field in features.schema if pa.types.is_nested(field.type)]
+    if lists:
+        raise InputError(
+            f"imbalance=smote draws between numbers, and {', '.join(lists)} holds lists; choose imbalance=weights or "
+            "undersample"
+        )
     lacking = [name for name in features.column_names if features[name].null_count]
     if lacking:
         raise InputError(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from shipway.components.common.errors import InputError
+from shipway.components.common.preprocessing import column_tensor
 from shipway.components.data.preparation.notes import Notes, Tables, escaped, listed
 
 __all__ = [
@@ -16,7 +18,9 @@ __all__ = [
     "finite",
     "is_number",
     "is_text",
+    "is_vector",
     "labelled",
+    "lacking",
     "of_known_classes",
     "select_features",
 ]
@@ -122,7 +126,7 @@ def select_features(tables: Tables, label: str, excluded: Sequence[str], notes: 
     """Leaves out what cannot be a feature; decided on the training split, the same in all.
 
     Raises:
-        InputError: When no feature is left.
+        InputError: When no feature is left, or one's lists have several lengths.
     """
     tables = {name: finite(table, label, name, notes) for name, table in tables.items()}
     train = tables["train"]
@@ -137,18 +141,44 @@ def select_features(tables: Tables, label: str, excluded: Sequence[str], notes: 
     features = [name for name in train.column_names if name not in gone and name != label]
     if not features:
         raise InputError("no feature is left: " + "; ".join(f"{r}: {', '.join(n)}" for r, n in reasons.items()))
+    for name in features:
+        if is_vector(train[name].type):
+            _check_lengths(tables, name)
     return {name: table.select([*features, label]) for name, table in tables.items()}
+
+
+def _check_lengths(tables: Tables, name: str) -> None:
+    lengths = {split: pc.unique(pc.list_value_length(t[name]).drop_null()).to_pylist() for split, t in tables.items()}
+    every = {length for found in lengths.values() for length in found}
+    if len(every) > 1:
+        found = "; ".join(f"{split}: {', '.join(map(str, sorted(each)))}" for split, each in lengths.items())
+        raise InputError(
+            f"the lists of {name!r} have several lengths ({found}), and those of a feature have one; choose rows by "
+            f"len({name}) in transform_data's SQL, or exclude the column"
+        )
 
 
 def _unfit(column: pa.ChunkedArray) -> str:
     kind = column.type
     if pa.types.is_temporal(kind):
         return "times are no features"
-    if not (is_text(kind) or is_number(kind) or pa.types.is_boolean(kind)):
+    if not (is_text(kind) or is_number(kind) or pa.types.is_boolean(kind) or is_vector(kind)):
         return f"the type {kind} is no feature"
     if column.null_count == len(column):
         return "empty in the training split"
+    if is_vector(kind):
+        return _unfit_vector(column)
     return "constant in the training split" if len(pc.unique(column)) == 1 else ""
+
+
+def _unfit_vector(column: pa.ChunkedArray) -> str:
+    if len(pc.unique(pc.list_value_length(column).drop_null())) > 1:
+        return ""  # said with the other splits' lengths
+    rows = column_tensor(column, "vector")
+    if np.isnan(rows).all():
+        return "empty in the training split"
+    constant = np.array_equal(rows, np.broadcast_to(rows[0], rows.shape), equal_nan=True)
+    return "constant in the training split" if constant else ""
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -159,6 +189,18 @@ def is_text(kind: pa.DataType) -> bool:
 def is_number(kind: pa.DataType) -> bool:
     """Tells whether a column of this type holds numbers; booleans are none."""
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def is_vector(kind: pa.DataType) -> bool:
+    """Tells whether a column of this type holds lists of numbers or booleans."""
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(test(kind) for test in lists) and (is_number(kind.value_type) or pa.types.is_boolean(kind.value_type))
+
+
+def lacking(column: pa.ChunkedArray) -> np.ndarray:
+    """Returns in which rows a value is missing, also one in a list of numbers."""
+    missing = np.asarray(column.is_null())
+    return missing | np.isnan(column_tensor(column, "vector")).any(axis=1) if is_vector(column.type) else missing
 
 
 def finite(table: pa.Table, label: str, split: str, notes: Notes) -> pa.Table:

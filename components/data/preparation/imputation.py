@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from shipway.components.common.errors import InputError
 from shipway.components.data.preparation.balancing import SAMPLE_WEIGHT
-from shipway.components.data.preparation.cleaning import is_number
+from shipway.components.data.preparation.cleaning import is_number, is_vector, lacking
 from shipway.components.data.preparation.notes import Notes, Tables, listed
 
 __all__ = ["MISSING_VALUES", "complete_rows", "filled", "indicator", "learn_fills", "treat_missing"]
@@ -31,7 +31,7 @@ def treat_missing(
     imputation: Mapping[str, str],
     missing_indicators: bool,
 ) -> tuple[Tables, dict[str, Any], tuple[str, ...]]:
-    """Treats missing feature values; what is filled in is learned on the training split.
+    """Treats missing feature values; what is filled in is learned on the training split. Lists are never filled in.
 
     Returns:
         The tables, what is filled in by feature, and the features whose missing values a column of their own tells.
@@ -39,20 +39,23 @@ def treat_missing(
     Raises:
         InputError: When ``imputation`` asks for what a column cannot have, or no complete row is left.
     """
-    features = [name for name in tables["train"].column_names if name != label]
-    chosen = {name: imputation.get(name, "usual" if missing_values == "impute" else "") for name in features}
-    kept = [name for name in features if not chosen[name]]
-    lacking = {name: sum(t[name].null_count for t in tables.values()) for name in features}
-    if not any(lacking.values()):
+    kinds = {field.name: field.type for field in tables["train"].schema if field.name != label}
+    usual = {
+        name: "usual" if missing_values == "impute" and not is_vector(kind) else "" for name, kind in kinds.items()
+    }
+    chosen = {name: imputation.get(name, usual[name]) for name in kinds}
+    kept = [name for name in kinds if not chosen[name]]
+    absent = {name: sum(int(lacking(table[name]).sum()) for table in tables.values()) for name in kinds}
+    if not any(absent.values()):
         notes.add("No feature value is missing.")
-    left = [f"{name} ({lacking[name]:,})" for name in kept if lacking[name]]
+    left = [f"{name} ({absent[name]:,})" for name in kept if absent[name]]
     if left and missing_values == "drop_rows":
         tables = {name: complete_rows(table, kept, name, notes) for name, table in tables.items()}
     elif left:
         notes.add(f"Missing values are left to the model: {listed(left)}.")
     train = tables["train"]
     fills = learn_fills(train, {name: strategy for name, strategy in chosen.items() if strategy})
-    used = [f"{name} = {fill} ({lacking[name]:,} values)" for name, fill in fills.items() if lacking[name]]
+    used = [f"{name} = {fill} ({absent[name]:,} values)" for name, fill in fills.items() if absent[name]]
     if used:
         notes.add(f"Filled in: {listed(used)}.")
     flagged = [name for name in fills if missing_indicators and train[name].null_count and name != SAMPLE_WEIGHT]
@@ -74,7 +77,7 @@ def complete_rows(table: pa.Table, names: Iterable[str], split: str, notes: Note
     """
     complete = np.ones(table.num_rows, dtype=bool)
     for name in names:
-        complete &= table[name].is_valid().to_numpy()
+        complete &= ~lacking(table[name])
     if not complete.any():
         raise InputError(f"no row of the {split} split is complete; choose missing_values=impute or model")
     notes.add(f"{split}: dropped {int((~complete).sum()):,} rows with missing values.")
@@ -98,6 +101,10 @@ def learn_fills(train: pa.Table, strategies: Mapping[str, str]) -> dict[str, Any
 
 def _learned(column: pa.ChunkedArray, name: str, strategy: str) -> Any:
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if is_vector(kind):
+        raise InputError(
+            f"imputation: {name!r} holds lists, which are left to the model; take it out, or drop the rows"
+        )
     if column.null_count == len(column):
         raise InputError(f"no training row that is left has a value of {name!r} to learn from; exclude the column")
     if strategy == "usual":

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from shipway.components.common.artifacts import dataset_files
 from shipway.components.common.errors import InputError
-from shipway.components.data.preparation.artifact import Preparation, write_preparation
+from shipway.components.data.preparation.artifact import Preparation, type_name, write_preparation
 from shipway.components.data.preparation.balancing import IMBALANCE, SAMPLE_WEIGHT, balance
 from shipway.components.data.preparation.cleaning import (
     check_classes,
@@ -77,8 +77,8 @@ def prepare_data(
         imbalance: For the training split: ``none``, ``weights`` (``sample_weight`` balances the classes, mean 1;
             it is 1 in the other splits), ``smote`` (synthetic rows up to the largest class; needs complete rows) or
             ``undersample`` (random rows down to the smallest class).
-        missing_values: ``model`` (left to the model), ``impute`` (the training split's median, or most frequent
-            value of strings and booleans) or ``drop_rows`` (in every split).
+        missing_values: ``model`` (left to the model, as those of lists always are), ``impute`` (the training split's
+            median, or most frequent value of strings and booleans) or ``drop_rows`` (in every split).
         seed: Of sampling and folds.
         imputation: By feature ``median``, ``mean``, ``most_frequent`` or ``constant:<value>``, learned on the training
             split; goes before ``missing_values``, which is for the other features.
@@ -172,7 +172,7 @@ def _learn(
         label=label,
         label_type=str(raw.field(label).type),
         classes=tuple(classes),
-        features={field.name: str(field.type) for field in raw if field.name != label},
+        features={field.name: type_name(field.type) for field in raw if field.name != label},
         outliers=outliers,
         outlier_bounds=outlier_bounds,
         bounds=bounds,

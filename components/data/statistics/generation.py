@@ -53,7 +53,8 @@ def generate_statistics(
     "top_values": [{"value", "count"}]}]}``; what a column does not have is null. Histogram counts are estimates.
     ``distributions.json`` is ``{"rows", "columns": {name: {"kind": "number|string", "missing", "nan", "quantiles":
     [101 numbers, 0 % to 100 % of the finite values], "values": {text: count}, "other", "distinct"}}}``; ``values`` are
-    the 1000 most frequent strings, or all of at most 1000 different whole numbers, and ``other`` counts the rest.
+    the 1000 most frequent strings, or all of at most 1000 different whole numbers, and ``other`` counts the rest. Of
+    lists, ``nan`` is how many lists the values that are NaN or missing would fill.
     Both describe all rows, whatever the slices. Of Parquet files there is also ``relations``: how strongly the columns
     hang together, and the share of repeated rows, as ``validation.checks.relations`` describes.
 

@@ -54,11 +54,18 @@ def all_distributions(
         columns[name] = {
             "kind": "string" if textual else "number",
             "missing": rows - int(stats.common_stats.num_non_missing),
-            "nan": int(stats.histograms[0].num_nan) if numeric and stats.histograms else 0,
+            "nan": _nan_rows(stats) if numeric and stats.histograms else 0,
             **_NOTHING,
             **(known.get(name) or (_of_histogram(stats) if numeric else _of_ranks(stats) if textual else {})),
         }
     return {"rows": rows, "columns": columns}
+
+
+def _nan_rows(stats: statistics_pb2.NumericStatistics) -> float:
+    """Returns how many values are NaN; of lists, how many lists the values that are NaN or missing would fill."""
+    nan, common = int(stats.histograms[0].num_nan), stats.common_stats
+    plain = common.tot_num_values == common.num_non_missing
+    return nan if plain else nan * common.num_non_missing / common.tot_num_values
 
 
 _NOTHING = {"quantiles": None, "values": None, "other": 0, "distinct": None}

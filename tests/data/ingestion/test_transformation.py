@@ -57,6 +57,12 @@ def test_nan_is_missing(tables):
     assert run(tables, 'SELECT * FROM "weather-2"')["wind"].to_pylist() == [9.5, None]
 
 
+def test_nan_in_lists_is_missing(tables):
+    sql = """SELECT CASE origin WHEN 'EWR' THEN [wind, 1] WHEN 'JFK' THEN [2, wind] END AS "a list"
+        FROM (FROM "weather-2" UNION ALL SELECT 'LGA', 3)"""
+    assert run(tables, sql)["a list"].to_pylist() == [[9.5, 1], [2, None], None]
+
+
 @pytest.mark.parametrize(
     ("expression", "kind"),
     [
@@ -71,6 +77,13 @@ def test_nan_is_missing(tables):
         ("DATE '2020-01-01'", "date32[day]"),
         ("TIMESTAMP_NS '2020-01-01 00:00:00'", "timestamp[us]"),
         ("TIMESTAMPTZ '2020-01-01 00:00:00'", "timestamp[us, tz=UTC]"),
+        ("[1::UTINYINT]", "list<element: int64>"),
+        ("[1::FLOAT]", "list<element: float>"),
+        ("[1.5::DECIMAL(18, 3)]", "list<element: double>"),
+        ("[true]", "list<element: bool>"),
+        ("[1, 2]::INTEGER[2]", "list<element: int32>"),
+        ("[delay, 1e-3]", "list<element: double>"),
+        ("CAST('[1, 2.5]' AS FLOAT[])", "list<element: float>"),
     ],
 )
 def test_types_of_a_dataset(tables, expression, kind):
@@ -97,7 +110,10 @@ def test_empty_sql_takes_the_only_table(tables):
         ("SELECT CAST(origin AS INT) AS v FROM flights", "Could not convert"),
         ("SELECT * FROM flights WHERE false", "no rows"),
         ("SELECT * FROM flights f JOIN flights g USING (delay)", "more than one column 'origin', 'x y'"),
-        ("SELECT [1] AS v", r"'v' has the type INTEGER\[\]"),
+        ("SELECT ['a'] AS v", r"'v' has the type VARCHAR\[\]"),
+        ("SELECT [[1]] AS v", r"'v' has the type INTEGER\[\]\[\]"),
+        ("SELECT [{'a': 1}] AS v", "'v' has the type STRUCT"),
+        ("SELECT [DATE '2020-01-01'] AS v", r"'v' has the type DATE\[\]"),
         ("SELECT {'a': 1} AS v", "'v' has the type STRUCT"),
         ("SELECT 'a'::BLOB AS v", "'v' has the type BLOB"),
         ("SELECT 1; SELECT 2", "one SELECT"),

@@ -106,10 +106,13 @@ def more_zeros(view: View) -> Iterator[Finding]:
 
 
 def _zeros(summary: Mapping[str, Any] | None) -> dict[str, tuple[int, int]]:
-    """Returns how many zeros each column of numbers has, and how many numbers."""
+    """Returns how many zeros each column of numbers has, and how many numbers; lists hold more than there are rows."""
     rows = (summary or {}).get("rows", 0)
     return {
-        column["name"]: (column["zeros"], rows - column["missing"])
+        column["name"]: (
+            column["zeros"],
+            max(rows - column["missing"], sum(bucket["count"] for bucket in column["histogram"])),
+        )
         for column in (summary or {}).get("columns", ())
         if column["zeros"] is not None
     }

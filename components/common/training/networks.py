@@ -1,0 +1,198 @@
+"""Networks: what a builder is told, how the user's own is found, and whose fault an error in it is.
+
+A builder is a function that takes a :class:`NetworkSpec` and returns a network: a ``torch.nn.Module`` or a
+``keras.Model``, called with ``numeric`` (float32 ``[rows, numeric_width]``, in [0, 1]) and ``categorical`` (int64
+``[rows, string features]``), giving logits ``[rows, classes]``::
+
+    def build(spec):
+        return MyNetwork(spec.numeric_width, spec.cardinalities, spec.classes, width=spec.parameters["width"])
+
+A network may own its training step: with a method ``training_step(numeric, categorical, labels, weights)`` it returns
+the loss of a batch, a scalar: the mean over its rows, each times its weight.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from shipway.components.common.errors import InputError, ShipwayError
+from shipway.components.common.preprocessing import Encoders
+from shipway.components.common.training.settings import Hyperparameters
+
+__all__ = ["NetworkSpec", "find_builder", "network_digest", "users_code"]
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """What a network is built for.
+
+    Attributes:
+        encoders: The preprocessing, with the features' names, vocabularies and quantiles.
+        label_names: The classes, in the order of the logits.
+        hyperparameters: How it will be trained.
+    """
+
+    encoders: Encoders
+    label_names: tuple[str, ...]
+    hyperparameters: Hyperparameters
+
+    @property
+    def numeric_width(self) -> int:
+        """Columns of the tensor ``numeric``."""
+        return self.encoders.numeric_width
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """How many indices each column of the tensor ``categorical`` has."""
+        return self.encoders.cardinalities
+
+    @property
+    def classes(self) -> int:
+        """How many logits."""
+        return len(self.label_names)
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The hyperparameters that only the network knows about."""
+        return self.hyperparameters.parameters
+
+    def image(self) -> tuple[slice, tuple[int, int, int]]:
+        """Returns which columns of ``numeric`` are the image, and its height, width and channels.
+
+        Raises:
+            InputError: When the data has not one list feature, or ``image_shape`` does not fit it.
+        """
+        if len(self.encoders.vectors) != 1:
+            raise InputError(
+                f"a network for images takes one feature of lists of numbers, the data has {len(self.encoders.vectors)}"
+            )
+        vector = self.encoders.vectors[0]
+        shape = self.hyperparameters.image_shape
+        if not shape:
+            side = round(vector.size**0.5)
+            shape = (side, side, 1)
+        height, width, channels = shape
+        if height * width * channels != vector.size:
+            raise InputError(
+                f"{vector.name!r} has {vector.size} values, which are no image of {height} x {width} x {channels}:"
+                " set image_shape to height, width and channels"
+            )
+        return self.encoders.vector_columns(vector.name), (height, width, channels)
+
+
+def find_builder(
+    network: str, code: str, builtin: Mapping[str, Callable[[NetworkSpec], Any]]
+) -> Callable[[NetworkSpec], Any]:
+    """Returns the builder of a network.
+
+    Args:
+        network: A name in ``builtin``, or ``package.module:function``.
+        code: A Python file (its name is the module's), or a directory that modules are found in; "" for none.
+        builtin: The family's own networks.
+
+    Raises:
+        InputError: When there is none, or importing it fails.
+    """
+    if network in builtin:
+        return builtin[network]
+    name, colon, function = network.partition(":")
+    if not (colon and name and function):
+        raise InputError(f"network is {network!r}; it must be {', '.join(builtin)} or package.module:function")
+    with users_code(f"importing {name}"):
+        module = _module(name, code)
+    builder = getattr(module, function, None)
+    if not callable(builder):
+        raise InputError(f"{name} ({getattr(module, '__file__', '?')}) has no function {function!r}")
+
+    def build(spec: NetworkSpec) -> Any:
+        with users_code(f"{network} building the network"):
+            return builder(spec)
+
+    return build
+
+
+def network_digest(network: str, code: str) -> str:
+    """Returns what tells networks apart: the name, with a digest of the code that comes along."""
+    digest = hashlib.sha256()
+    root = Path(code) if code else None
+    if root:
+        for file in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
+            digest.update(file.read_bytes())
+    return f"{network}@{digest.hexdigest()[:16]}" if root else network
+
+
+@contextlib.contextmanager
+def users_code(what: str) -> Iterator[None]:
+    """Runs code of the user's; its errors become an InputError with the line they come from.
+
+    Args:
+        what: What was done, such as ``building the network``.
+
+    Raises:
+        InputError: When the code fails with anything but an error of this project's.
+    """
+    try:
+        yield
+    except ShipwayError:
+        raise
+    except Exception as error:  # noqa: BLE001 - anything may come out of code that is not ours
+        if is_out_of_memory(error):
+            raise
+        raise InputError(f"{what} failed with {type(error).__name__}: {error} ({_line(error)})") from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Returns whether memory ran out, on whatever device; both frameworks have errors of their own for it."""
+    words = f"{type(error).__name__}: {error}"
+    return isinstance(error, MemoryError) or any(
+        sign in words for sign in ("OutOfMemory", "out of memory", "can't allocate memory", "ResourceExhausted", "OOM when")
+    )
+
+
+def _line(error: Exception) -> str:
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = str(Path(__file__).parents[2])
+    libraries = ("site-packages", "dist-packages", sys.base_prefix, "<frozen")
+    users = [f for f in frames if not f.filename.startswith(own) and not any(part in f.filename for part in libraries)]
+    if not users:
+        return "no line of the network's code"
+    last = users[-1]
+    return f"{last.filename}:{last.lineno}, in {last.name}: {last.line}"
+
+
+def _module(name: str, code: str) -> ModuleType:
+    path = Path(code) if code else None
+    if path is None:
+        return importlib.import_module(name)
+    if path.is_dir():
+        sys.path.insert(0, str(path))
+        try:
+            return importlib.import_module(name)
+        finally:
+            sys.path.remove(str(path))
+    if not path.is_file():
+        raise InputError(f"network_code is {code}, where there is no file")
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=None)
+    if spec is None or spec.loader is None:  # an artifact may lack the suffix .py
+        from importlib.machinery import SourceFileLoader
+
+        loader = SourceFileLoader(name, str(path))
+        spec = importlib.util.spec_from_loader(name, loader)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{code} cannot be imported; it must be a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
