@@ -1,30 +1,34 @@
 """What the trainers of both frameworks share: data in, the best epoch, the Model directory out.
 
-:mod:`.publishing` is imported by name where it is needed, as it imports ONNX Runtime.
+What only some trainings need is imported by name where it is needed: :mod:`.publishing` (ONNX Runtime),
+:mod:`.checkpoints` (storage), :mod:`.tracking` (MLflow), :mod:`.launching` (several processes).
 """
 
-from shipway.components.common.training.data import Examples, TrainingData, read_training_data
-from shipway.components.common.training.progress import Progress, log_loss, roc_auc
-from shipway.components.common.training.settings import (
-    WEIGHT_DECAY,
-    WORD_DROPOUT,
-    Accelerator,
-    Hyperparameters,
-    Schedule,
-    embedding_size,
-)
+from shipway.components.common.training.data import TrainingData, open_training_data
+from shipway.components.common.training.input import Batch, Examples
+from shipway.components.common.training.networks import NetworkSpec, find_builder, memory_for, users_code
+from shipway.components.common.training.progress import Progress, diverged, log_loss, roc_auc
+from shipway.components.common.training.request import TrainingRequest
+from shipway.components.common.training.settings import WORD_DROPOUT, Hyperparameters, Schedule, embedding_size
+from shipway.components.common.training.speed import Speed
 
 __all__ = [
-    "WEIGHT_DECAY",
     "WORD_DROPOUT",
-    "Accelerator",
+    "Batch",
     "Examples",
     "Hyperparameters",
+    "NetworkSpec",
     "Progress",
     "Schedule",
+    "Speed",
     "TrainingData",
+    "TrainingRequest",
+    "diverged",
     "embedding_size",
+    "find_builder",
     "log_loss",
-    "read_training_data",
+    "memory_for",
+    "open_training_data",
     "roc_auc",
+    "users_code",
 ]

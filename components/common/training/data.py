@@ -1,149 +1,184 @@
-"""Datasets into encoded splits."""
+"""Datasets into encoded splits that are read as they are needed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from shipway.components.common.artifacts import dataset_files
 from shipway.components.common.errors import InputError
 from shipway.components.common.model import Digests, digests_of
 from shipway.components.common.preprocessing import (
     Encoders,
-    Tensors,
+    FeatureKind,
+    column_tensor,
+    feature_kind,
     feature_kinds,
-    feature_tensors,
-    label_strings,
     learn_encoders,
 )
+from shipway.components.common.training.input import Batch, Examples, LabelCoder, ParquetRows, Survey, survey
+from shipway.components.common.training.input.survey import WEIGHT_COLUMN
+from shipway.components.common.training.input.windows import WindowReader
+from shipway.components.common.training.settings import Hyperparameters
 
-__all__ = ["Examples", "TrainingData", "read_training_data"]
+__all__ = ["TrainingData", "open_training_data"]
 
 OUTPUT_NAMES = ("scores", "label")
 UNSEEN_WORD = "\N{REPLACEMENT CHARACTER} a word no training row has"
 _GOLDEN_ROWS = 9
+_LEARNED_ROWS = 1 << 19
+_SAMPLE_ROWS = 1 << 14
 
 Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
-class Examples:
-    """An encoded split.
-
-    Attributes:
-        numeric: float32 ``[rows, width]``, see :mod:`.preprocessing.encoders`.
-        categorical: int64 ``[rows, string features]``.
-        labels: int64 ``[rows]``: positions in the label names.
-        weights: float32 ``[rows]``, mean 1.
-    """
-
-    numeric: Array
-    categorical: Array
-    labels: Array
-    weights: Array
-
-    @property
-    def rows(self) -> int:
-        """Number of rows."""
-        return len(self.labels)
-
-
-@dataclass(frozen=True)
 class TrainingData:
-    """Both splits encoded, and what they were encoded with.
+    """Both splits, and what they are encoded with.
 
     Attributes:
         label: Name of the label's column.
         label_names: The classes, sorted.
+        class_shares: Share of the training rows that each class has.
         encoders: Learned from the training split.
         train: The training split.
         validation: The validation split.
+        validation_labels: int64 ``[rows]``: the classes of the validation split, in its order.
+        sample: Evenly spaced rows of the training split, at most 16,384, to tell learning from learning by heart.
         golden_instances: Rows of the validation split as a client would send them, and made-up hard ones.
         digests: Of the training split, the code and the environment.
     """
 
     label: str
     label_names: tuple[str, ...]
+    class_shares: tuple[float, ...]
     encoders: Encoders
     train: Examples
     validation: Examples
+    validation_labels: Array
+    sample: Batch
     golden_instances: tuple[dict[str, Any], ...]
     digests: Digests
 
 
-def read_training_data(train: str | Path, validation: str | Path, label: str) -> TrainingData:
-    """Reads both splits, learns the encoders from the training split and encodes both.
+def open_training_data(
+    train: str | Path, validation: str | Path, label: str, settings: Hyperparameters, encoders: Encoders | None = None
+) -> TrainingData:
+    """Looks both splits through, and learns the encoders from the training split unless it is given some.
+
+    Of more than 524,288 rows the encoders learn from as many that are evenly spaced, so that memory stays flat.
+
+    Args:
+        train: Dataset directory to learn from.
+        validation: Dataset directory with the same columns.
+        label: Name of the label's column.
+        settings: How to train.
+        encoders: Those of a model that is trained on.
 
     Raises:
-        InputError: When a split is empty or lacks a column, a label is missing, training has one class, or
-            validation has a class that training has not.
+        InputError: When a split is empty or lacks a column, a label is missing, training has one class,
+            validation has a class that training has not, or a feature is not what the given encoders take.
     """
-    tables = {name: _read(name, path) for name, path in (("training", train), ("validation", validation))}
-    kinds = feature_kinds(tables["training"].schema, label)
+    source, held_out = ParquetRows("training", train), ParquetRows("validation", validation)
+    kinds = feature_kinds(source.schema, label)
     if reserved := [name for name in kinds if name in OUTPUT_NAMES]:
         raise InputError(f"feature {reserved[0]!r} is named like an output of the model; rename it in the SQL")
-    if label not in tables["validation"].schema.names:
-        raise InputError(f"the validation split has no column {label!r}, which the training split has as the label")
-    names = tuple(sorted(set(label_strings(tables["training"].column(label)))))
+    _check_columns(held_out, kinds, label)
+    learned, judged = survey(source, label), survey(held_out, label)
+    names = learned.labels.names
     if len(names) < 2:
         raise InputError(f"label {label!r} is {names[0]!r} in every training row: there is nothing to tell apart")
-    raw = {name: feature_tensors(table, kinds) for name, table in tables.items()}
-    encoders = learn_encoders(raw["training"], kinds)
-    splits = {name: _examples(name, table, raw[name], encoders, label, names) for name, table in tables.items()}
+    _check_classes(judged, names)
+    if encoders is None:
+        encoders = learn_encoders(_Columns(source, kinds), kinds)
+    elif strange := [name for name, kind in encoders.kinds.items() if kinds.get(name) != kind]:
+        raise InputError(f"the training split lacks {', '.join(strange)}, or has other values there than the model")
+    examples = _examples(source, encoders, label, learned, settings)
+    validation_labels = judged.labels.renamed(names)
     return TrainingData(
         label=label,
         label_names=names,
+        class_shares=tuple((learned.counts / learned.counts.sum()).tolist()),
         encoders=encoders,
-        train=splits["training"],
-        validation=splits["validation"],
-        golden_instances=_golden_instances(tables["validation"].select(list(kinds)), encoders),
+        train=examples,
+        validation=Examples(_reader(held_out, encoders, label, validation_labels, np.ones(len(names)))),
+        validation_labels=np.concatenate([validation_labels.positions(b.column(0)) for b in held_out.scan([label])]),
+        sample=examples.spread(_SAMPLE_ROWS),
+        golden_instances=_golden_instances(held_out, encoders),
         digests=digests_of(train),
     )
 
 
-def _read(split: str, path: str | Path) -> pa.Table:
-    table = pa.concat_tables([pq.read_table(file) for file in dataset_files(path)])
-    if not table.num_rows:
-        raise InputError(f"the {split} split at {path} has no rows; change the fractions or boundaries of the split")
-    return table
+class _Columns(Mapping[str, Array]):
+    """The training split's raw tensors, each read when it is asked for."""
+
+    def __init__(self, source: ParquetRows, kinds: Mapping[str, FeatureKind]) -> None:
+        self._source, self._kinds = source, kinds
+
+    def __getitem__(self, name: str) -> Array:
+        return column_tensor(self._source.column(name, _LEARNED_ROWS), self._kinds[name], name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kinds)
+
+    def __len__(self) -> int:
+        return len(self._kinds)
 
 
 def _examples(
-    split: str, table: pa.Table, raw: Tensors, encoders: Encoders, label: str, names: tuple[str, ...]
+    source: ParquetRows, encoders: Encoders, label: str, surveyed: Survey, settings: Hyperparameters
 ) -> Examples:
-    numeric, categorical = encoders.encode(raw)
-    found = pa.array(label_strings(table.column(label)), pa.string())
-    positions = pc.index_in(found, value_set=pa.array(names, pa.string()))
-    if positions.null_count:
-        unknown = sorted(set(found.to_pylist()) - set(names))
+    even = surveyed.counts.sum() / (len(surveyed.counts) * surveyed.counts)
+    class_weights = even if settings.class_weights == "balanced" else np.ones(len(even))
+    reader = _reader(source, encoders, label, surveyed.labels, class_weights / surveyed.mean_weight)
+    return Examples(reader, sampling=even if settings.sampling == "balanced" else None)
+
+
+def _reader(source: ParquetRows, encoders: Encoders, label: str, labels: LabelCoder, factors: Array) -> WindowReader:
+    """Returns what reads a split, a row's weight being its ``sample_weight`` times its class's factor."""
+    columns = [label, WEIGHT_COLUMN] if WEIGHT_COLUMN in source.schema.names else [label]
+
+    def targets(rows: pa.RecordBatch) -> tuple[Array, Array]:
+        positions = labels.positions(rows.column(label))
+        weights = factors[positions]
+        if len(columns) > 1:
+            weights = weights * rows.column(WEIGHT_COLUMN).cast(pa.float64()).to_numpy(zero_copy_only=False)
+        return positions, weights.astype(np.float32)
+
+    return WindowReader(source, encoders, columns, targets)
+
+
+def _check_columns(held_out: ParquetRows, kinds: Mapping[str, FeatureKind], label: str) -> None:
+    if label not in held_out.schema.names:
+        raise InputError(f"the validation split has no column {label!r}, which the training split has as the label")
+    if missing := [name for name in kinds if name not in held_out.schema.names]:
+        raise InputError(f"the validation split lacks the columns {', '.join(missing)}, which the training split has")
+    for name, kind in kinds.items():
+        found = feature_kind(name, held_out.schema.field(name).type)
+        if found != kind:
+            raise InputError(f"column {name!r} is {kind} in the training split and {found} in the validation split")
+
+
+def _check_classes(judged: Survey, names: tuple[str, ...]) -> None:
+    strange = [position for position, name in enumerate(judged.labels.names) if name not in names]
+    if strange:
+        unseen = ", ".join(repr(judged.labels.names[position]) for position in strange)
         raise InputError(
-            f"{positions.null_count} rows of the {split} split have a label that no training row has:"
-            f" {', '.join(map(repr, unknown))}; drop those rows or split so that training has every class"
+            f"{judged.counts[strange].sum()} rows of the validation split have a label that no training row has:"
+            f" {unseen}; drop those rows or split so that training has every class"
         )
-    return Examples(numeric, categorical, positions.to_numpy().astype(np.int64), _weights(split, table))
 
 
-def _weights(split: str, table: pa.Table) -> Array:
-    if "sample_weight" not in table.schema.names:
-        return np.ones(table.num_rows, np.float32)
-    weights = table.column("sample_weight").cast(pa.float64()).to_numpy()
-    if not np.isfinite(weights).all() or (weights < 0).any() or not weights.sum():
-        raise InputError(f"sample_weight of the {split} split must hold numbers of at least 0, not all of them 0")
-    return np.asarray(weights / weights.mean(), np.float32)
-
-
-def _golden_instances(features: pa.Table, encoders: Encoders) -> tuple[dict[str, Any], ...]:
+def _golden_instances(source: ParquetRows, encoders: Encoders) -> tuple[dict[str, Any], ...]:
     """Returns rows from all over the split, one with everything missing and one with everything unseen."""
-    positions = np.unique(np.linspace(0, features.num_rows - 1, _GOLDEN_ROWS).round().astype(int))
-    rows = [_instance(row) for row in features.take(positions).to_pylist()]
+    positions = np.unique(np.linspace(0, source.rows - 1, _GOLDEN_ROWS).round().astype(int))
+    table = source.at(positions.tolist(), encoders.names)
+    rows = [{name: _json_value(value) for name, value in row.items()} for row in table.to_pylist()]
     words = {encoder.name: UNSEEN_WORD for encoder in encoders.strings}
     far = {encoder.name: encoder.edges[-1] * 2 + 1 for encoder in encoders.numeric if encoder.edges}
     missing = dict.fromkeys(encoders.names)
@@ -151,11 +186,9 @@ def _golden_instances(features: pa.Table, encoders: Encoders) -> tuple[dict[str,
     return (*rows, missing, {**rows[0], **words, **far}, {**missing, **half})
 
 
-def _instance(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _json_value(value) for name, value in row.items()}
-
-
 def _json_value(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_json_value(item) for item in value]
     if value is None or isinstance(value, str):
         return value or None
     number = float(value)

@@ -29,7 +29,7 @@ from shipway.components.common.errors import InputError, ShipwayError
 from shipway.components.common.preprocessing import Encoders
 from shipway.components.common.training.settings import Hyperparameters
 
-__all__ = ["NetworkSpec", "find_builder", "network_digest", "users_code"]
+__all__ = ["NetworkSpec", "find_builder", "memory_for", "network_digest", "users_code"]
 
 
 @dataclass(frozen=True)
@@ -132,11 +132,12 @@ def network_digest(network: str, code: str) -> str:
 
 
 @contextlib.contextmanager
-def users_code(what: str) -> Iterator[None]:
+def users_code(what: str, wholly: bool = True) -> Iterator[None]:
     """Runs code of the user's; its errors become an InputError with the line they come from.
 
     Args:
         what: What was done, such as ``building the network``.
+        wholly: Whether every error is the user's; else only one that passed through the user's code.
 
     Raises:
         InputError: When the code fails with anything but an error of this project's.
@@ -145,17 +146,39 @@ def users_code(what: str) -> Iterator[None]:
         yield
     except ShipwayError:
         raise
-    except Exception as error:  # noqa: BLE001 - anything may come out of code that is not ours
-        if is_out_of_memory(error):
+    except Exception as error:
+        line = _line(error)
+        if is_out_of_memory(error) or not (wholly or line):
             raise
-        raise InputError(f"{what} failed with {type(error).__name__}: {error} ({_line(error)})") from error
+        where = line or "no line of the network's code"
+        raise InputError(f"{what} failed with {type(error).__name__}: {error} ({where})") from error
+
+
+@contextlib.contextmanager
+def memory_for(rows_per_step: int) -> Iterator[None]:
+    """Runs a training with batches of so many rows.
+
+    Raises:
+        InputError: When memory runs out, with the batch size to try.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        advice = f"try batch_size={rows_per_step // 2}" if rows_per_step > 1 else "the network itself is too large"
+        raise InputError(
+            f"out of memory with batches of {rows_per_step} rows: {advice}, or a smaller network, or more memory"
+            f" ({str(error).strip().splitlines()[0]})"
+        ) from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Returns whether memory ran out, on whatever device; both frameworks have errors of their own for it."""
     words = f"{type(error).__name__}: {error}"
     return isinstance(error, MemoryError) or any(
-        sign in words for sign in ("OutOfMemory", "out of memory", "can't allocate memory", "ResourceExhausted", "OOM when")
+        sign in words
+        for sign in ("OutOfMemory", "out of memory", "can't allocate memory", "ResourceExhausted", "OOM when")
     )
 
 
@@ -167,7 +190,7 @@ def _line(error: Exception) -> str:
     libraries = ("site-packages", "dist-packages", sys.base_prefix, "<frozen")
     users = [f for f in frames if not f.filename.startswith(own) and not any(part in f.filename for part in libraries)]
     if not users:
-        return "no line of the network's code"
+        return ""
     last = users[-1]
     return f"{last.filename}:{last.lineno}, in {last.name}: {last.line}"
 

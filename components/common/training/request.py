@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from shipway.components.common.artifacts import directory_digest
 from shipway.components.common.errors import InputError
+from shipway.components.common.training.networks import network_digest
 from shipway.components.common.training.settings import Hyperparameters
 
 __all__ = ["TrainingRequest"]
@@ -58,6 +61,21 @@ class TrainingRequest:
             raise InputError(f"devices is {self.devices}, it must be at least 0")
         if self.checkpoint_interval_seconds < 0:
             raise InputError(f"checkpoint_interval_seconds is {self.checkpoint_interval_seconds}, below 0")
+
+    def identity(self, framework: str) -> dict[str, Any]:
+        """Returns what makes this training the one it is, wherever it runs: data, network and hyperparameters."""
+        return {
+            "framework": framework,
+            "label": self.label,
+            "network": network_digest(self.network, self.network_code),
+            "data": directory_digest(self.train),
+            "validation_data": directory_digest(self.validation),
+            **json.loads(json.dumps(asdict(self.hyperparameters))),
+        }
+
+    def identity_digest(self, framework: str) -> str:
+        """Returns the SHA-256 of :meth:`identity`, in hexadecimal."""
+        return hashlib.sha256(json.dumps(self.identity(framework), sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> str:
         """Returns the request as a JSON text."""

@@ -49,9 +49,7 @@ class Hyperparameters:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        choices = {
-            name: typing.get_args(kind) for name, kind in _TYPES.items() if typing.get_origin(kind) is Literal
-        }
+        choices = {name: typing.get_args(kind) for name, kind in _TYPES.items() if typing.get_origin(kind) is Literal}
         rules = {
             "epochs must be at least 1": self.epochs >= 1,
             "batch_size must be at least 1": self.batch_size >= 1,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from shipway.components.common.errors import InputError
-from shipway.components.common.training import Accelerator, Hyperparameters, Progress, log_loss, roc_auc
+from shipway.components.common.training import Hyperparameters, Progress, log_loss, roc_auc
 
 
 def two(scores):
@@ -28,41 +28,42 @@ def test_log_loss_of_a_sure_mistake_is_finite():
     assert log_loss(np.asarray([0, 1]), two([0.5, 0.0])) == pytest.approx((np.log(2) - np.log(1e-15)) / 2)
 
 
+SAMPLE = np.asarray([0, 1])
+SAMPLE_SCORES = two([0.2, 0.8])
+
+
+def progress(labels, **settings):
+    return Progress(np.asarray(labels), SAMPLE, Hyperparameters(**settings))
+
+
 def test_the_best_epoch_has_the_highest_auc_then_the_lowest_loss():
-    progress = Progress(np.asarray([0, 1, 1]), 4)
-    assert progress.add(0.9, two([0.6, 0.5, 0.7]))
-    assert progress.add(0.8, two([0.4, 0.5, 0.7]))
-    assert progress.add(0.7, two([0.1, 0.9, 0.9]))
-    assert not progress.add(0.6, two([0.2, 0.8, 0.8]))
-    assert progress.best == progress.history[2]
+    judged = progress([0, 1, 1], epochs=4)
+    assert judged.add(0.9, two([0.6, 0.5, 0.7]), SAMPLE_SCORES)
+    assert judged.add(0.8, two([0.4, 0.5, 0.7]), SAMPLE_SCORES)
+    assert judged.add(0.7, two([0.1, 0.9, 0.9]), SAMPLE_SCORES)
+    assert not judged.add(0.6, two([0.2, 0.8, 0.8]), SAMPLE_SCORES)
+    assert judged.best == judged.history[2]
+    assert judged.finished
+    assert judged.best.training_roc_auc == 1.0
+    assert judged.best.training_loss == pytest.approx(-np.log(0.8))
+
+
+def test_the_best_epoch_by_log_loss_may_be_another():
+    judged = progress([0, 1, 1], best_metric="log_loss")
+    assert judged.add(0.9, two([0.4, 0.6, 0.6]), SAMPLE_SCORES)
+    assert not judged.add(0.8, two([0.5, 0.51, 0.51]), SAMPLE_SCORES)
+    assert judged.best == judged.history[0]
+
+
+def test_it_stops_early_when_the_best_is_too_long_ago():
+    judged = progress([0, 1], epochs=10, early_stopping_epochs=2)
+    judged.add(0.9, two([0.4, 0.6]), SAMPLE_SCORES)
+    judged.add(0.8, two([0.6, 0.4]), SAMPLE_SCORES)
+    assert not judged.finished
+    judged.add(0.8, two([0.6, 0.4]), SAMPLE_SCORES)
+    assert judged.finished
 
 
 def test_divergence_is_an_error():
     with pytest.raises(InputError, match="diverged in epoch 1"):
-        Progress(np.asarray([0, 1]), 1).add(float("nan"), two([0.1, 0.9]))
-
-
-def test_the_accelerator_says_why():
-    assert Accelerator.choose("auto", 0) == Accelerator("cpu", 1, "no GPU is visible")
-    assert Accelerator.choose("auto", 2) == Accelerator("gpu", 2, "2 visible")
-    assert Accelerator.choose("cpu", 2) == Accelerator("cpu", 1, "asked for")
-    with pytest.raises(InputError, match="no GPU is visible to this step"):
-        Accelerator.choose("gpu", 0)
-    with pytest.raises(InputError, match="must be auto, cpu or gpu"):
-        Accelerator.choose("tpu", 0)
-
-
-def test_hyperparameters_out_of_range_are_all_named():
-    with pytest.raises(InputError, match="epochs must be at least 1; learning_rate must be above 0"):
-        Hyperparameters(0, 10, 0.0, (4,), 0.1, 0)
-
-
-def test_a_schedule_fits_any_number_of_rows():
-    settings = Hyperparameters(3, 1024, 0.01, (4,), 0.1, 0)
-    for rows, batch in ((5, 1), (240, 5), (100_000, 1024)):
-        schedule = settings.schedule(rows)
-        assert schedule.rows_per_step == batch
-        assert (schedule.steps - 1) * batch < rows <= schedule.steps * batch
-        assert len(schedule.learning_rates) == len(schedule.averaging_shares) == 3 * schedule.steps
-        assert 0 <= schedule.learning_rates.min() < schedule.learning_rates.max() <= np.float32(0.01)
-        assert schedule.averaging_shares[0] == 1
+        progress([0, 1]).add(float("nan"), two([0.1, float("nan")]), SAMPLE_SCORES)
