@@ -1,5 +1,6 @@
 """The lifecycle family's components: judge models, release the better one, serve it, make it champion."""
 
+from shipway.components.lifecycle.components.cluster import train_distributed
 from shipway.components.lifecycle.components.deployment import deploy_model, promote_model, smoke_test
 from shipway.components.lifecycle.components.judgement import (
     evaluate_model,
@@ -28,4 +29,5 @@ __all__ = [
     "select_model",
     "smoke_test",
     "train_baselines",
+    "train_distributed",
 ]
