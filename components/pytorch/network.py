@@ -1,15 +1,18 @@
-"""The built-in network for tables: embeddings of the string features beside the numeric columns, then a perceptron."""
+"""The built-in networks: a perceptron with embeddings, a linear model, and a small convolutional one for images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from shipway.components.common.training import embedding_size
+from shipway.components.common.training import WORD_DROPOUT, NetworkSpec, embedding_size
 
-__all__ = ["TabularNetwork"]
+__all__ = ["NETWORKS", "ImageNetwork", "TabularNetwork"]
+
+_CHANNELS = (32, 64)
+_LEAST_SIDE = 4
 
 
 class TabularNetwork(nn.Module):
@@ -61,6 +64,43 @@ class TabularNetwork(nn.Module):
         return self.layers(torch.cat(parts, dim=1))
 
 
+class ImageNetwork(nn.Module):
+    """Convolutions over the one vector feature, an image; what other columns there are joins behind them.
+
+    Args:
+        spec: What it is built for; ``hidden_units`` are the widths behind the convolutions.
+    """
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
+        self.columns, (self.height, self.width, self.channels) = spec.image()
+        layers: list[nn.Module] = []
+        channels, height, width = self.channels, self.height, self.width
+        for filters in _CHANNELS:
+            layers += [nn.Conv2d(channels, filters, 3, padding=1), nn.ReLU()]
+            channels = filters
+            if min(height, width) >= _LEAST_SIDE:
+                layers.append(nn.MaxPool2d(2))
+                height, width = height // 2, width // 2
+        self.features = nn.Sequential(*layers, nn.Flatten())
+        beside = spec.numeric_width - self.height * self.width * self.channels
+        settings = spec.hyperparameters
+        self.head = TabularNetwork(
+            channels * height * width + beside,
+            spec.cardinalities,
+            settings.hidden_units,
+            spec.classes,
+            settings.dropout,
+            WORD_DROPOUT,
+        )
+
+    def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        """Returns logits ``[rows, classes]``; arguments as :meth:`TabularNetwork.forward` takes them."""
+        pixels = numeric[:, self.columns].reshape(-1, self.height, self.width, self.channels)
+        beside = (numeric[:, : self.columns.start], numeric[:, self.columns.stop :])
+        return self.head(torch.cat([self.features(pixels.permute(0, 3, 1, 2)), *beside], dim=1), categorical)
+
+
 class _Dropout(nn.Module):
     """Dropout that draws a random byte a value: on a CPU, drawing a float takes longer than the layer before."""
 
@@ -74,3 +114,17 @@ class _Dropout(nn.Module):
         words = torch.empty(-(-values.numel() // 8), dtype=torch.int64, device=values.device).random_(-(2**63), None)
         kept = words.view(torch.uint8)[: values.numel()].view_as(values) >= self.dropped
         return values * kept * (256 / (256 - self.dropped))
+
+
+def _mlp(spec: NetworkSpec) -> nn.Module:
+    settings = spec.hyperparameters
+    return TabularNetwork(
+        spec.numeric_width, spec.cardinalities, settings.hidden_units, spec.classes, settings.dropout, WORD_DROPOUT
+    )
+
+
+def _linear(spec: NetworkSpec) -> nn.Module:
+    return TabularNetwork(spec.numeric_width, spec.cardinalities, (), spec.classes, 0.0, 0.0)
+
+
+NETWORKS: Mapping[str, Callable[[NetworkSpec], nn.Module]] = {"mlp": _mlp, "linear": _linear, "cnn": ImageNetwork}

@@ -4,21 +4,39 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 # Threads that wait by spinning take the processor from whatever else runs on it, and from each other.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it CUDA's products are not deterministic
 
 import torch
+from torch import nn
 
-from shipway.components.common.model import ModelDescription
-from shipway.components.common.training import WORD_DROPOUT, Accelerator, Hyperparameters, read_training_data
-from shipway.components.common.training.publishing import publish
-from shipway.components.pytorch.export import export
-from shipway.components.pytorch.fitting import fit
-from shipway.components.pytorch.network import TabularNetwork
+from shipway.components.common.errors import InputError
+from shipway.components.common.model import Epoch, ModelDescription, read_model
+from shipway.components.common.training import (
+    NetworkSpec,
+    TrainingData,
+    TrainingRequest,
+    find_builder,
+    memory_for,
+    open_training_data,
+    users_code,
+)
+from shipway.components.common.training.accelerators import Accelerator, visible_gpus
+from shipway.components.common.training.checkpoints import Checkpoints, checkpoint_directory
+from shipway.components.common.training.gpu_usage import GpuUsage
+from shipway.components.common.training.interruption import interruptions
+from shipway.components.common.training.tracking import tracked
+from shipway.components.pytorch.fitting import Fitting
+from shipway.components.pytorch.network import NETWORKS
+from shipway.components.pytorch.world import World
 
 __all__ = ["train_pytorch"]
 
@@ -28,54 +46,139 @@ THREADS = 2
 logger = logging.getLogger(__name__)
 
 
-def train_pytorch(
-    train: str | Path,
-    validation: str | Path,
-    model: str | Path,
-    curves: str | Path,
-    label: str,
-    model_name: str,
-    settings: Hyperparameters,
-    accelerator: str = "auto",
-) -> ModelDescription:
-    """Trains the built-in network and writes the Model directory and the page of curves; returns ``model.json``.
+def train_pytorch(request: TrainingRequest, on_epoch: Callable[[Epoch], bool] | None = None) -> ModelDescription:
+    """Trains a network and writes the Model directory and the page of curves; returns ``model.json``.
+
+    Several devices are trained on by as many processes of this machine.
 
     Args:
-        train: Dataset to learn from.
-        validation: Dataset that judges the epochs.
-        model: Model directory to make.
-        curves: HTML file to write.
-        label: Name of the label's column.
-        model_name: The model's name.
-        settings: How to train.
-        accelerator: ``auto``, ``cpu`` or ``gpu``.
+        request: What to train, and how.
+        on_epoch: Called after each epoch; returns whether to stop there. Only with one device.
 
     Raises:
-        InputError: When the data cannot be learned from, training diverges, or a GPU is asked for and none there.
+        InputError: When the data cannot be learned from, training diverges, memory runs out, the network's code fails,
+            or a GPU is asked for and none there.
+        Preempted: When it was stopped; run again it goes on where it was.
+    """
+    chosen = choose(request)
+    if chosen.devices == 1 and (description := train_in(World(), chosen, request, on_epoch)):
+        return description
+    from shipway.components.common.training.launching import launch
+
+    launch("pytorch", sys.executable, request, chosen.devices)
+    return read_model(request.model)
+
+
+def choose(request: TrainingRequest) -> Accelerator:
+    """Returns what to train on.
+
+    Raises:
+        InputError: When what was asked for is not there.
+    """
+    usable = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    gpus = visible_gpus()
+    return Accelerator.choose(request.accelerator, request.devices, request.precision, gpus, usable, "PyTorch")
+
+
+def choose_own(request: TrainingRequest) -> Accelerator:
+    """Returns what one of several processes trains on: its own device, and what all of them are in the records.
+
+    Raises:
+        InputError: When what was asked for is not there.
+    """
+    here = int(os.environ["LOCAL_WORLD_SIZE"])
+    chosen = choose(replace(request, devices=here))
+    return replace(chosen, devices=int(os.environ["WORLD_SIZE"]))
+
+
+def train_in(
+    world: World, chosen: Accelerator, request: TrainingRequest, on_epoch: Callable[[Epoch], bool] | None = None
+) -> ModelDescription | None:
+    """Trains as one of the processes of a training; process 0 writes the results and returns ``model.json``.
+
+    Raises:
+        InputError, Preempted: As :func:`train_pytorch`.
     """
     started = time.monotonic()
-    chosen = Accelerator.choose(accelerator, torch.cuda.device_count() if torch.cuda.is_available() else 0)
-    logger.info("training on %d x %s: %s", chosen.devices, chosen.name, chosen.reason)
-    data = read_training_data(train, validation, label)
-    torch.set_num_threads(min(THREADS, len(os.sched_getaffinity(0))))
-    torch.use_deterministic_algorithms(True, warn_only=chosen.name == "gpu")
+    if world.rank == 0:
+        logger.info("training on %d x %s: %s", chosen.devices, chosen.name, chosen.reason)
+        logger.info("precision %s: %s", chosen.precision, chosen.precision_reason)
+    settings = request.hyperparameters
+    data = open_training_data(request.train, request.validation, request.label, settings)
+    _configure(world, chosen)
     torch.manual_seed(settings.seed)
-    network = TabularNetwork(
-        data.encoders.numeric_width,
-        data.encoders.cardinalities,
-        settings.hidden_units,
-        len(data.label_names),
-        settings.dropout,
-        WORD_DROPOUT,
+    network = _built(request, data)
+    if world.rank:
+        torch.manual_seed(settings.seed + (world.rank << 32))  # each process leaves out units of its own
+        with interruptions() as stop:
+            Fitting(request, data, chosen, world, None, stop).run(network)
+        return None
+    identity = request.identity("pytorch")
+    checkpoints = Checkpoints(
+        checkpoint_directory(request.checkpoint_uri, "pytorch", request.model_name, identity), identity
     )
-    progress = fit(network, data.train, data.validation, settings, chosen)
+    tracking = tracked(request, "pytorch", request.identity_digest("pytorch"))
+    with tracking as tracker, GpuUsage(chosen.gpus) as usage:
+        tracker.parameters({**asdict(settings), **chosen.record, "network": request.network})
+
+        def after_epoch(epoch: Epoch) -> bool:
+            tracker.epoch(epoch, fitting.speed.rows_per_second)
+            return on_epoch(epoch) if on_epoch else False
+
+        with interruptions() as stop:
+            fitting = Fitting(request, data, chosen, world, checkpoints, stop, after_epoch)
+            try:
+                with memory_for(fitting.schedule.rows_per_step):
+                    fitting.run(network)
+            finally:
+                checkpoints.wait()
+        training = {
+            **chosen.record,
+            **fitting.notes,
+            **usage.summary(),
+            "rows_per_second": round(fitting.speed.rows_per_second),
+            "seconds": round(time.monotonic() - started, 3),
+        }
+        description = _published(request, data, fitting, training, network)
+        tracker.model(description, Path(request.model))
+    checkpoints.clear()
+    return description
+
+
+def _published(
+    request: TrainingRequest, data: TrainingData, fitting: Fitting, training: dict[str, Any], network: nn.Module
+) -> ModelDescription:
+    from shipway.components.common.training.publishing import publish
+    from shipway.components.pytorch.export import export
+
     return publish(
-        model,
-        curves,
-        model_name,
+        request,
         "pytorch",
         data,
-        progress,
-        settings.record(data.train.rows, chosen, time.monotonic() - started),
+        fitting.progress,
+        training,
         lambda directory: export(network, data.encoders, data.label_names, directory),
     )
+
+
+def _configure(world: World, chosen: Accelerator) -> None:
+    torch.set_num_threads(max(1, min(THREADS, len(os.sched_getaffinity(0)) // world.size)))
+    torch.use_deterministic_algorithms(True, warn_only=chosen.name == "gpu")
+    if chosen.name == "gpu":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+
+
+def _built(request: TrainingRequest, data: TrainingData) -> nn.Module:
+    """Returns the network, which has shown that it takes and gives what it must."""
+    spec = NetworkSpec(data.encoders, data.label_names, request.hyperparameters)
+    network = find_builder(request.network, request.network_code, NETWORKS)(spec)
+    if not isinstance(network, nn.Module):
+        raise InputError(f"{request.network} must return a torch.nn.Module, it returned {type(network).__name__}")
+    example = torch.zeros(2, spec.numeric_width), torch.zeros(2, len(spec.cardinalities), dtype=torch.int64)
+    with users_code(f"{request.network}, given 2 rows,"), torch.no_grad(), torch.random.fork_rng():
+        shape = tuple(network.eval()(*example).shape)
+    if shape != (2, spec.classes):
+        raise InputError(
+            f"{request.network} must give logits [rows, classes], ({2}, {spec.classes}) for 2 rows; it gave {shape}"
+        )
+    return network

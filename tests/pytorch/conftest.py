@@ -4,6 +4,7 @@ import importlib
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,17 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from shipway.components.common.model import read_model
-from shipway.components.common.training import Hyperparameters
+from shipway.components.common.training import Hyperparameters, TrainingRequest
 
 FRAMEWORK = "pytorch" if find_spec("torch") else "tensorflow"
-DEFAULTS = {
-    "epochs": 5,
-    "batch_size": 2048,
-    "learning_rate": 0.005,
-    "hidden_units": (128, 64),
-    "dropout": 0.2,
-    "seed": 0,
-}
+OPTIONS = {field.name for field in fields(TrainingRequest)} - {"hyperparameters"}
 
 
 def flowers(rows, seed, classes=2, words=("red", "white", "blue", "")):
@@ -64,13 +58,27 @@ def data(tmp_path):
     return written
 
 
-def train(root, out="model", label="kind", accelerator="auto", **changes):
-    """Trains on ``root/train`` and ``root/validation``; returns the Model directory."""
-    module = importlib.import_module(f"shipway.components.{FRAMEWORK}.training")
-    settings = Hyperparameters(**DEFAULTS | changes)
-    getattr(module, f"train_{FRAMEWORK}")(
-        root / "train", root / "validation", root / out, root / f"{out}.html", label, "flowers", settings, accelerator
+def asked(root, out="model", label="kind", **changes):
+    """The request to train on ``root/train`` and ``root/validation``; changes are options or hyperparameters."""
+    places = {name: str(root / name) for name in ("train", "validation")}
+    options = {"tracking_uri": "none", "checkpoint_uri": str(root / "checkpoints" / out)}
+    options |= {name: value for name, value in changes.items() if name in OPTIONS}
+    settings = Hyperparameters.of({name: value for name, value in changes.items() if name not in OPTIONS})
+    return TrainingRequest(
+        **places,
+        model=str(root / out),
+        curves=str(root / f"{out}.html"),
+        label=label,
+        model_name="flowers",
+        hyperparameters=settings,
+        **options,
     )
+
+
+def train(root, out="model", label="kind", on_epoch=None, **changes):
+    """Trains as :func:`asked`; returns the Model directory."""
+    module = importlib.import_module(f"shipway.components.{FRAMEWORK}.training")
+    getattr(module, f"train_{FRAMEWORK}")(asked(root, out, label, **changes), on_epoch)
     return root / out
 
 
@@ -79,12 +87,17 @@ def _train():
     return train
 
 
+@pytest.fixture(name="asked")
+def _asked():
+    return asked
+
+
 @pytest.fixture(name="flowers")
 def _flowers():
     return flowers
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def framework():
     return FRAMEWORK
 
@@ -97,6 +110,15 @@ def trained(tmp_path_factory):
     write(flowers(1000, 1), root / "validation")
     write(flowers(500, 2, words=("red", "white", "", "green", "Färbe")), root / "test")
     train(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def long_root(tmp_path_factory):
+    """A directory with splits that take many small steps."""
+    root = tmp_path_factory.mktemp("long")
+    write(flowers(6000, 0), root / "train")
+    write(flowers(800, 1), root / "validation")
     return root
 
 
