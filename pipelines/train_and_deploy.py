@@ -54,7 +54,11 @@ def train_and_deploy(
     imbalance: str = "none",
     missing_values: str = "model",
     slice_columns: list[str] = [],  # noqa: B006
+    network: str = "mlp",
+    hyperparameters: dict[str, Any] = {},  # noqa: B006
     accelerator: str = "auto",
+    checkpoint_uri: str = "",
+    tracking_uri: str = "",
     seed: int = 0,
     min_auc: float = 0.0,
     min_auc_gain_over_baseline: float = 0.0,
@@ -91,7 +95,11 @@ def train_and_deploy(
             makes scores too high for a rare class, so it is not the default.
         missing_values: ``model`` (handled inside the model), ``impute`` or ``drop_rows``.
         slice_columns: Columns by whose values the metrics are broken down.
+        network: ``mlp``, ``linear``, ``cnn`` (of one column of lists, an image), or ``package.module:function``.
+        hyperparameters: Of both trainings by name, such as ``{"epochs": 10}``; see ``train_pytorch``.
         accelerator: ``auto`` takes the GPUs that are there, ``cpu`` or ``gpu`` insist.
+        checkpoint_uri: Directory in any store for the trainings' checkpoints; empty takes this user's state directory.
+        tracking_uri: MLflow server; empty takes an SQLite file in the state directory, ``none`` tracks nothing.
         seed: Seed of everything random.
         min_auc: The gate's lower bound for the ROC AUC on the test split; 0 is no threshold.
         min_auc_gain_over_baseline: The gate's lower bound for the ROC AUC above that of predicting class shares (0.5);
@@ -183,8 +191,12 @@ def train_and_deploy(
             validation=prepared.outputs["prepared_validation"],
             label=label,
             model_name=model_name,
+            network=network,
+            hyperparameters=hyperparameters,
             seed=seed,
             accelerator=accelerator,
+            checkpoint_uri=checkpoint_uri,
+            tracking_uri=tracking_uri,
         )
         predictions = predict(
             dataset=test, model=trained.outputs["model"], label=label, slice_columns=slice_columns

@@ -2,83 +2,207 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import sys
 import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import tensorflow as tf
 
-from shipway.components.common.model import ModelDescription
-from shipway.components.common.training import WORD_DROPOUT, Accelerator, Hyperparameters, read_training_data
-from shipway.components.common.training.publishing import publish
-from shipway.components.tensorflow.export import export
-from shipway.components.tensorflow.fitting import fit
-from shipway.components.tensorflow.network import TabularNetwork
+from shipway.components.common.errors import InputError
+from shipway.components.common.model import Epoch, ModelDescription, read_model
+from shipway.components.common.training import (
+    NetworkSpec,
+    TrainingData,
+    TrainingRequest,
+    find_builder,
+    memory_for,
+    open_training_data,
+    users_code,
+)
+from shipway.components.common.training.accelerators import Accelerator, visible_gpus
+from shipway.components.common.training.checkpoints import Checkpoints, checkpoint_directory
+from shipway.components.common.training.gpu_usage import GpuUsage
+from shipway.components.common.training.interruption import interruptions
+from shipway.components.common.training.tracking import tracked
+from shipway.components.tensorflow.fitting import Fitting
+from shipway.components.tensorflow.network import NETWORKS, logits_of
+from shipway.components.tensorflow.step import in_precision
+from shipway.components.tensorflow.world import World
 
 __all__ = ["train_tensorflow"]
+
+# Fixed, as the order of a sum depends on it; more do not help batches of a few thousand rows.
+THREADS = 2
 
 logger = logging.getLogger(__name__)
 
 
-def train_tensorflow(
-    train: str | Path,
-    validation: str | Path,
-    model: str | Path,
-    curves: str | Path,
-    label: str,
-    model_name: str,
-    settings: Hyperparameters,
-    accelerator: str = "auto",
-) -> ModelDescription:
-    """Trains the built-in network and writes the Model directory and the page of curves; returns ``model.json``.
+def train_tensorflow(request: TrainingRequest, on_epoch: Callable[[Epoch], bool] | None = None) -> ModelDescription:
+    """Trains a network and writes the Model directory and the page of curves; returns ``model.json``.
+
+    Several GPUs are trained on by this process, several devices of the CPU by as many processes of this machine.
 
     Args:
-        train: Dataset to learn from.
-        validation: Dataset that judges the epochs.
-        model: Model directory to make.
-        curves: HTML file to write.
-        label: Name of the label's column.
-        model_name: The model's name.
-        settings: How to train.
-        accelerator: ``auto``, ``cpu`` or ``gpu``.
+        request: What to train, and how.
+        on_epoch: Called after each epoch; returns whether to stop there. Not with several processes.
 
     Raises:
-        InputError: When the data cannot be learned from, training diverges, or a GPU is asked for and none there.
+        InputError: When the data cannot be learned from, training diverges, memory runs out, the network's code fails,
+            or a GPU is asked for and none there.
+        Preempted: When it was stopped; run again it goes on where it was.
+    """
+    chosen = choose(request)
+    if chosen.name == "gpu" or chosen.devices == 1:
+        configure(request, chosen)
+        world = World.mirrored(chosen.devices) if chosen.devices > 1 else World()
+        if description := train_in(world, chosen, request, on_epoch):
+            return description
+    from shipway.components.common.training.launching import launch
+
+    launch("tensorflow", sys.executable, request, chosen.devices)
+    return read_model(request.model)
+
+
+def choose(request: TrainingRequest) -> Accelerator:
+    """Returns what to train on.
+
+    Raises:
+        InputError: When what was asked for is not there.
+    """
+    usable = len(tf.config.list_physical_devices("GPU"))
+    gpus = visible_gpus()
+    return Accelerator.choose(request.accelerator, request.devices, request.precision, gpus, usable, "TensorFlow")
+
+
+def choose_own(request: TrainingRequest, processes: int) -> Accelerator:
+    """Returns what one of several processes trains on: all it has, and what all of them are in the records.
+
+    Raises:
+        InputError: When what was asked for is not there.
+    """
+    chosen = choose(replace(request, devices=0))
+    return replace(chosen, devices=chosen.devices * processes)
+
+
+def configure(request: TrainingRequest, chosen: Accelerator, processes: int = 1) -> None:
+    """Prepares TensorFlow; what was set by an earlier training of this process stays.
+
+    Args:
+        request: What to train.
+        chosen: What on.
+        processes: How many share this machine.
+    """
+    threads = max(1, min(THREADS, len(os.sched_getaffinity(0)) // processes))
+    with contextlib.suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        if chosen.name == "cpu":
+            tf.config.set_visible_devices([], "GPU")
+        for gpu in tf.config.get_visible_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
+    logging.getLogger("tensorflow").setLevel(logging.WARNING)
+    tf.config.experimental.enable_tensor_float_32_execution(True)
+    if chosen.name == "cpu" or request.network in NETWORKS:
+        # On a GPU it forbids some operations, which a network of one's own may need.
+        tf.config.experimental.enable_op_determinism()
+
+
+def train_in(
+    world: World, chosen: Accelerator, request: TrainingRequest, on_epoch: Callable[[Epoch], bool] | None = None
+) -> ModelDescription | None:
+    """Trains as one of the processes of a training; process 0 writes the results and returns ``model.json``.
+
+    Raises:
+        InputError, Preempted: As :func:`train_tensorflow`.
     """
     started = time.monotonic()
-    chosen = Accelerator.choose(accelerator, len(tf.config.list_physical_devices("GPU")))
-    logger.info("training on %d x %s: %s", chosen.devices, chosen.name, chosen.reason)
-    data = read_training_data(train, validation, label)
-    tf.config.experimental.enable_op_determinism()
-    keras.utils.set_random_seed(settings.seed)
-    strategy = _strategy(chosen)
-    with strategy.scope():
-        network = TabularNetwork(
-            data.encoders.numeric_width,
-            data.encoders.cardinalities,
-            settings.hidden_units,
-            len(data.label_names),
-            settings.dropout,
-            WORD_DROPOUT,
-        )
-    progress = fit(network, data.train, data.validation, settings, strategy)
+    if world.rank == 0:
+        logger.info("training on %d x %s: %s", chosen.devices, chosen.name, chosen.reason)
+        logger.info("precision %s: %s", chosen.precision, chosen.precision_reason)
+    data = open_training_data(request.train, request.validation, request.label, request.hyperparameters)
+    keras.utils.clear_session(free_memory=False)  # so that layers are named alike in every training of a process
+    network = _built(request, data)
+    with world.strategy.scope(), in_precision(chosen.precision):
+        trained = _built(request, data)
+    if world.rank:
+        with interruptions() as stop:
+            Fitting(request, data, chosen, world, None, stop).run(network, trained)
+        return None
+    identity = request.identity("tensorflow")
+    checkpoints = Checkpoints(
+        checkpoint_directory(request.checkpoint_uri, "tensorflow", request.model_name, identity), identity
+    )
+    tracking = tracked(request, "tensorflow", request.identity_digest("tensorflow"))
+    with tracking as tracker, GpuUsage(chosen.gpus) as usage:
+        tracker.parameters({**asdict(request.hyperparameters), **chosen.record, "network": request.network})
+
+        def after_epoch(epoch: Epoch) -> bool:
+            tracker.epoch(epoch, fitting.speed.rows_per_second)
+            return on_epoch(epoch) if on_epoch else False
+
+        with interruptions() as stop:
+            fitting = Fitting(request, data, chosen, world, checkpoints, stop, after_epoch)
+            try:
+                with memory_for(fitting.schedule.rows_per_step):
+                    fitting.run(network, trained)
+            finally:
+                checkpoints.wait()
+        training = {
+            **chosen.record,
+            **fitting.notes,
+            **usage.summary(),
+            "rows_per_second": round(fitting.speed.rows_per_second),
+            "seconds": round(time.monotonic() - started, 3),
+        }
+        description = _published(request, data, fitting, training, network)
+        tracker.model(description, Path(request.model))
+    checkpoints.clear()
+    return description
+
+
+def _published(
+    request: TrainingRequest, data: TrainingData, fitting: Fitting, training: dict[str, Any], network: keras.Model
+) -> ModelDescription:
+    from shipway.components.common.training.publishing import publish
+    from shipway.components.tensorflow.export import export
+
     return publish(
-        model,
-        curves,
-        model_name,
+        request,
         "tensorflow",
         data,
-        progress,
-        settings.record(data.train.rows, chosen, time.monotonic() - started),
+        fitting.progress,
+        training,
         lambda directory: export(network, data.encoders, data.label_names, directory),
     )
 
 
-def _strategy(accelerator: Accelerator) -> tf.distribute.Strategy:
-    if accelerator.name == "cpu":
-        tf.config.set_visible_devices([], "GPU")
-    return tf.distribute.MirroredStrategy() if accelerator.devices > 1 else tf.distribute.get_strategy()
+def _built(request: TrainingRequest, data: TrainingData) -> keras.Model:
+    """Returns the network, the same each time, which has shown that it takes and gives what it must."""
+    spec = NetworkSpec(data.encoders, data.label_names, request.hyperparameters)
+    keras.utils.set_random_seed(spec.hyperparameters.seed)
+    network = find_builder(request.network, request.network_code, NETWORKS)(spec)
+    if not isinstance(network, keras.Model):
+        raise InputError(f"{request.network} must return a keras.Model, it returned {type(network).__name__}")
+    example = tf.zeros([2, spec.numeric_width]), tf.zeros([2, len(spec.cardinalities)], tf.int64)
+    with users_code(f"{request.network}, given 2 rows,"), tf.GradientTape() as tape:
+        shape = tuple(logits_of(network, *example).shape)
+    if shape != (2, spec.classes):
+        raise InputError(
+            f"{request.network} must give logits [rows, classes], ({2}, {spec.classes}) for 2 rows; it gave {shape}"
+        )
+    local = tf.distribute.get_strategy().experimental_local_results
+    known = {id(one) for variable in network.variables for one in local(variable.value)}
+    if lost := [variable.name for variable in tape.watched_variables() if id(variable) not in known]:
+        raise InputError(
+            f"{request.network} has variables that Keras does not know and would not train ({', '.join(lost)}): make"
+            " them with add_weight"
+        )
+    return network
