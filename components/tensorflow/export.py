@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -32,7 +32,7 @@ class _RawModel(tf.Module):
         self.preprocessing = Preprocessing(encoders)
         self.variables_of_network = [variable.value for variable in network.weights]
         # Behind a function, as TensorFlow would save a network that it sees a second time, Keras's way.
-        self._scores = lambda *encoded: _scores(network, *encoded)
+        self._scores: Callable[..., tf.Tensor] = lambda *encoded: _scores(network, *encoded)
         self._label_names = tuple(label_names)
 
     def answer(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 import tensorflow as tf
 
+from shipway.components.common.errors import InputError
 from shipway.components.common.training import WORD_DROPOUT, NetworkSpec, embedding_size
 
 __all__ = ["NETWORKS", "ImageNetwork", "TabularNetwork", "logits_of"]
@@ -26,10 +27,16 @@ def logits_of(network: keras.Model, numeric: tf.Tensor, categorical: tf.Tensor, 
         numeric: float32 ``[rows, numeric_width]``.
         categorical: int64 ``[rows, string features]``.
         training: Whether it learns.
+
+    Raises:
+        InputError: When its inputs have other names.
     """
     if inputs := getattr(network, "inputs", None):
         encoded = {"numeric": numeric, "categorical": categorical}
-        return network([encoded[layer.name] for layer in inputs], training=training)
+        if strange := [layer.name for layer in inputs if layer.name not in encoded]:
+            raise InputError(f"the network's inputs are named {', '.join(strange)}; name them numeric and categorical")
+        tensors = [encoded[layer.name] for layer in inputs]
+        return network(tensors if len(tensors) > 1 else tensors[0], training=training)
     return network(numeric, categorical, training=training)
 
 

@@ -128,7 +128,6 @@ def train_in(
         logger.info("training on %d x %s: %s", chosen.devices, chosen.name, chosen.reason)
         logger.info("precision %s: %s", chosen.precision, chosen.precision_reason)
     data = open_training_data(request.train, request.validation, request.label, request.hyperparameters)
-    keras.utils.clear_session(free_memory=False)  # so that layers are named alike in every training of a process
     network = _built(request, data)
     with world.strategy.scope(), in_precision(chosen.precision):
         trained = _built(request, data)

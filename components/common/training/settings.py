@@ -71,14 +71,14 @@ class Hyperparameters:
     def of(cls, values: Mapping[str, Any]) -> Hyperparameters:
         """Returns hyperparameters from values by name, as JSON or a pipeline gives them: ``128.0`` may mean 128.
 
-        Names that are no field's go to :attr:`parameters`.
+        Names that are no field's go to :attr:`parameters`; there too a whole number is an ``int``.
 
         Raises:
             InputError: When a value has the wrong type or is out of range.
         """
         known = {name: _typed(name, value) for name, value in values.items() if name in _TYPES}
         more = {name: value for name, value in values.items() if name not in _TYPES}
-        return cls(**{**known, "parameters": {**known.get("parameters", {}), **more}})
+        return cls(**{**known, "parameters": _whole({**known.get("parameters", {}), **more})})
 
     def rows_per_step(self, rows: int) -> int:
         """Returns the batch size for a training split: smaller than ``batch_size`` where that leaves few steps."""
@@ -134,3 +134,12 @@ def _typed(name: str, value: Any) -> Any:
     if name == "parameters" and isinstance(value, Mapping):
         return dict(value)
     raise InputError(f"the hyperparameter {name} cannot be {value!r}")
+
+
+def _whole(value: Any) -> Any:
+    """Returns JSON values with ints for whole numbers."""
+    if isinstance(value, Mapping):
+        return {name: _whole(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -65,7 +65,7 @@ def learning_curve(
     best: ModelDescription,
     fractions: tuple[float, ...],
     directory: Path,
-    judge: str,
+    test: str,
     goal: Goal,
 ) -> LearningCurve:
     """Trains on each part of the rows; a smaller part's rows are among a larger one's.
@@ -76,7 +76,7 @@ def learning_curve(
         best: What the best trial's ``model.json`` says.
         fractions: The parts, above 0 and below 1.
         directory: Where the parts' Datasets go. Models go beside the best trial's. What is there is not made again.
-        judge: Dataset directory that says what the last part of the rows brought.
+        test: Dataset directory that no trial saw, to say what the last part of the rows brought; "" for none.
         goal: What trials are judged by.
     """
     points = []
@@ -94,8 +94,9 @@ def learning_curve(
         if points[-1].value is not None:
             last = Path(asked.model)
     points.append(_judged(1.0, int(best.training["rows"]), best, goal))
+    judge = test or request.validation
     gain = compare(scored(request.model, judge), scored(last, judge)) if last else None
-    return LearningCurve(tuple(points), gain, _verdict(gain, points, goal))
+    return LearningCurve(tuple(points), gain, _verdict(gain, "test" if test else "validation", points, goal))
 
 
 def _point(train: Train, request: TrainingRequest, everything: str, fraction: float, goal: Goal) -> Point:
@@ -134,19 +135,26 @@ def _write_part(source: str, target: str, fraction: float) -> None:
             writer.close()
 
 
-def _verdict(gain: Comparison | None, points: list[Point], goal: Goal) -> str:
+def _verdict(gain: Comparison | None, split: str, points: list[Point], goal: Goal) -> str:
     sign = 1 if goal.direction == "maximize" else -1
     known = [
         (point.rows, sign * point.training_value, sign * point.value)
         for point in points
         if point.value is not None and point.training_value is not None
     ]
-    text = learning_curve_verdict(known).text
+    text = f"On the validation split: {learning_curve_verdict(known).text}"
     if gain is None:
         return text
-    part = max(point.fraction for point in points[:-1] if point.value is not None)
+    *_, part, everything = [point for point in points if point.value is not None]
     sure = "more than chance does" if gain.verdict != "no difference" else "which may be chance"
-    return (
-        f"From {part:.0%} of the rows to all of them the ROC AUC changed by {gain.difference:+.4f} (95 % interval"
-        f" {gain.low:+.4f} to {gain.high:+.4f}), {sure}. {text}"
+    text = (
+        f"On the {split} split, from {part.fraction:.0%} of the rows to all of them, the ROC AUC changed by"
+        f" {gain.difference:+.4f} (95 % interval {gain.low:+.4f} to {gain.high:+.4f}), {sure}. {text}"
     )
+    improved = goal.better(everything.value or 0.0, part.value or 0.0)
+    if gain.verdict == ("worse" if improved else "better"):
+        text += (
+            " The splits disagree: their rows are not alike, as when one is of another season, and more rows like the"
+            " training rows may not help where the model is used."
+        )
+    return text

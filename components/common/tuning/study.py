@@ -127,7 +127,6 @@ class _Tuning:
         request = self._request_of(best.number, self.settings.space.encoded(best.values))
         fractions, test = self.settings.learning_curve_fractions, self.settings.test
         parts = self.place.directory / "rows"
-        judge = test or self.request.validation
         result = TuningResult(
             self.goal,
             request.hyperparameters,
@@ -136,7 +135,7 @@ class _Tuning:
             trials,
             importances_of(journal.study, trials),
             self._comparison(best, trials[0]) if test else None,
-            learning_curve(self.train, request, description, fractions, parts, judge, self.goal) if fractions else None,
+            learning_curve(self.train, request, description, fractions, parts, test, self.goal) if fractions else None,
         )
         with new_directory(self.request.model) as directory:
             shutil.copytree(request.model, directory, dirs_exist_ok=True)

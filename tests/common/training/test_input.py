@@ -122,6 +122,13 @@ def test_rows_of_sorted_files_are_well_mixed(tmp_path, small_windows):
     assert np.std(means) < 20_000 / np.sqrt(12) / 2
 
 
+def test_a_split_that_fits_a_window_is_shuffled_wholly_whatever_its_row_groups(tmp_path):
+    data = opened(tmp_path, rows_of(60_000), 30_000)
+    means = [np.mean(batch) for batch in ids(data.train.batches(1000, 0, 0))]
+    chance = 60_000 / np.sqrt(12 * 1000)
+    assert 0.5 * chance < np.std(means) < 1.5 * chance
+
+
 def test_balanced_sampling_draws_every_class_as_often(tmp_path):
     table = rows_of(6000)
     rare = np.where(np.arange(6000) % 20 == 0, "rare", "common")
@@ -189,6 +196,8 @@ def test_what_is_prefetched_ends_with_its_thread_and_its_error():
 PEAK = """
 import resource, sys
 from shipway.components.common.training import Hyperparameters, open_training_data
+from shipway.components.common.training.input import windows
+windows._WINDOW_ROWS = 1 << 16
 data = open_training_data(sys.argv[1], sys.argv[1], "label", Hyperparameters())
 for epoch in range(2):
     rows = sum(batch.rows for batch in data.train.batches(2048, 0, epoch))

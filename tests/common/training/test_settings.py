@@ -25,12 +25,13 @@ def test_a_schedule_fits_any_number_of_rows():
 
 
 def test_numbers_that_a_pipeline_turned_into_floats_are_whole_again():
-    settings = Hyperparameters.of({"epochs": 7.0, "hidden_units": [64.0, 32.0], "dropout": 0, "width": 8})
+    settings = Hyperparameters.of({"epochs": 7.0, "hidden_units": [64.0, 32.0], "dropout": 0, "width": 8.0})
     assert settings.epochs == 7
     assert settings.hidden_units == (64, 32)
     assert [type(units) for units in settings.hidden_units] == [int, int]
     assert settings.dropout == 0.0
     assert settings.parameters == {"width": 8}
+    assert type(settings.parameters["width"]) is int
 
 
 @pytest.mark.parametrize("values", [{"epochs": 1.5}, {"epochs": "2"}, {"hidden_units": [1.5]}, {"dropout": True}])

@@ -15,10 +15,10 @@ from shipway.components.common.training.input.files import ParquetRows, RowGroup
 
 __all__ = ["Batch", "Window", "WindowReader"]
 
-_STREAMS = 8
+_STREAMS = 16
 _OPEN_BYTES = 256 << 20
-_WINDOW_BYTES = 24 << 20
-_WINDOW_ROWS = 1 << 17
+_WINDOW_BYTES = 64 << 20
+_WINDOW_ROWS = 1 << 19
 _FEWEST_ROWS = 1 << 12
 
 Array = np.ndarray[Any, Any]
