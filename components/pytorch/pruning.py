@@ -111,9 +111,10 @@ def _network(model: Path) -> fx.GraphModule:
     last: Any = output.args[0][0]
     if last.target is not torch.ops.aten.softmax.int:
         raise InputError(f"{model / _PROGRAM} ends with {last.target}, not a softmax; was it written by train_pytorch?")
-    output.replace_input_with(last, last.args[0])
+    output.args = (last.args[0],)
     module.graph.erase_node(last)
-    return fx.GraphModule(module, module.graph)
+    module.graph.set_codegen(fx.graph.CodeGen())
+    return fx.GraphModule(module, module.graph)  # what was exported refuses to be trained; this does not
 
 
 def _prunable(network: fx.GraphModule) -> dict[str, nn.Parameter]:

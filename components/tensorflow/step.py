@@ -101,7 +101,9 @@ class Step:
         Args:
             example: A batch to try it with; best of as many rows as a step's.
         """
-        self._learned = tf.function(self._learn, self._signature, autograph=False, jit_compile=True)
+        graph = tf.function(self._learn, self._signature, autograph=False, jit_compile=True)
+        # A graph's results have no device, without which several processes do not send them in one message.
+        self._learned = lambda *batch: tf.nest.map_structure(tf.identity, graph(*batch))
         gathered = self._state.trained.non_trainable_variables
         before = [variable.numpy() for variable in gathered]
         try:

@@ -34,7 +34,8 @@ def train(request, on_epoch=None):
     (rows, labels, names), (held_out, truth, _) = (
         read(path, request.label) for path in (request.train, request.validation)
     )
-    saved = Path(request.checkpoint_uri) / "weights.json"
+    in_a_store = "://" in request.checkpoint_uri
+    saved = Path(f"{request.model}.saved" if in_a_store else request.checkpoint_uri) / "weights.json"
     state = json.loads(saved.read_text()) if saved.exists() else {"weights": [0.0] * rows.shape[1], "history": []}
     weights, history = np.asarray(state["weights"]), [Epoch(**epoch) for epoch in state["history"]]
     with interruptions() as stop:

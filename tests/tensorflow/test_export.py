@@ -1,5 +1,6 @@
 import numpy as np
 import onnxruntime
+import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
@@ -58,3 +59,17 @@ def test_the_same_data_code_and_seed_give_the_same_model(trained, train_afresh):
     for name, value in one.metrics.items():
         assert abs(value - other.metrics[name]) <= 1e-6
     assert one.files == other.files
+
+
+def test_a_model_of_images_gives_one_answer_too(data, train):
+    rng = np.random.default_rng(0)
+    images = [None, *(row.tolist() for row in rng.normal(size=(299, 36)).astype(np.float32))]
+    kinds = ["dark" if image is None or sum(image) < 0 else "bright" for image in images]
+    table = pa.table({"image": images, "size": rng.random(300), "word": ["a", "b", None] * 100, "kind": kinds})
+    model = train(data(table, table), network="cnn", epochs=1)
+    tensors = feature_tensors(table, read_model(model).kinds)
+    (scores,) = onnxruntime.InferenceSession(str(model / "model.onnx")).run(["scores"], tensors)
+    loaded = tf.saved_model.load(str(model / "saved_model"))
+    assert loaded.signatures["serving_default"].structured_input_signature[1]["image"].shape == [None, 36]
+    native = loaded.predict({name: tf.constant(values) for name, values in tensors.items()})
+    np.testing.assert_allclose(native["scores"], scores, atol=1e-5)

@@ -9,6 +9,7 @@ from shipway.components.lifecycle.components.judgement import (
     select_model,
     train_baselines,
 )
+from shipway.components.lifecycle.components.optimization import quantize_model
 from shipway.components.lifecycle.components.releases import (
     create_release,
     download_release,
@@ -24,6 +25,7 @@ __all__ = [
     "predict",
     "predict_champion",
     "promote_model",
+    "quantize_model",
     "replicate_release",
     "resolve_champion",
     "select_model",

@@ -1,0 +1,1 @@
+../pytorch/test_tuning.py

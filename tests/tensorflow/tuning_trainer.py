@@ -1,0 +1,1 @@
+../pytorch/tuning_trainer.py
