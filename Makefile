@@ -6,7 +6,7 @@ FAMILIES := components/data components/features components/tensorflow components
 # Pip's settings, where this machine has them, for uv as well.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: setup demo test lint compile lock lock-trixie bench-validation bench-faults bench-storage clean
+.PHONY: setup demo test lint compile lock lock-trixie bench-validation bench-faults bench-storage bench-training clean
 
 setup: $(VENV)/.complete
 
@@ -36,6 +36,9 @@ bench-faults: setup  ## Which injected faults are noticed; writes docs/fault-inj
 
 bench-storage: setup  ## Transfers side by side with the stores' own clients; about 15 minutes.
 	$(SHIPWAY) env python lifecycle -m benchmarks.storage
+
+bench-training: setup  ## Training side by side with tensors in memory and with the usual loaders; about 25 minutes.
+	$(VENV)/bin/python -m benchmarks.training
 
 compile: setup
 	$(SHIPWAY) compile --all -o build
