@@ -39,16 +39,16 @@ def main() -> None:
     options = parser.parse_args()
     datasets()
     listed: list[Claim] = []
+    file = BENCH / "training.json"
     with tempfile.TemporaryDirectory(dir=BENCH.absolute(), prefix="training-") as directory:
         for name in options.only:
             started = time.monotonic()
             listed += _PARTS[name](Path(directory), options.quick)
             print(f"{name} took {time.monotonic() - started:.0f} s", flush=True)
+            file.write_text(json.dumps(listed, indent=1))
     for claim in listed:
         verdict = {True: "met", False: "NOT MET", None: "no goal"}[claim["met"]]
         print(f"{claim['claim']}: {claim['ratio']:.3f} ({claim['goal'] or 'no goal'}): {verdict}")
-    file = BENCH / "training.json"
-    file.write_text(json.dumps(listed, indent=1))
     print(f"written to {file}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import random
 import signal
@@ -32,7 +33,7 @@ def resume_claims(place: Path, quick: bool) -> list[Claim]:
         losses = broken.losses()
         text = f"{framework}: the largest loss of {len(losses)} interruptions, in checkpoint intervals of 2 s"
         samples = {"ours": [round(loss, 3) for loss in losses], "signals": broken.signals}
-        listed.append(claim(text, "s", max(losses), _INTERVAL_SECONDS, "at most 1", samples))
+        listed.append(claim(text, "s", max(losses, default=0.0), _INTERVAL_SECONDS, "at most 1", samples))
         if framework == "pytorch":
             files, others = broken.files(), whole.files()
             differing = [name for name in others if files.get(name) != others[name]]
@@ -73,7 +74,7 @@ class _Training:
     def interrupt(self, times: int, seconds: float) -> None:
         """Trains and is interrupted at random moments, most of them within so many seconds of steps."""
         moments = random.Random(0)  # noqa: S311
-        while len(self.signals) < times and not (self.place / "model").exists():
+        while len(self.signals) < times:
             process = start(f"{self.framework} resume", *self._command(), self._steps_file)
             while process.poll() is None and not self._steps():
                 time.sleep(_PAUSE_SECONDS)
@@ -81,15 +82,17 @@ class _Training:
             stopped = len(self.signals) % _STOPPED_EVERY == _STOPPED_EVERY - 1
             chosen = signal.SIGTERM if stopped else signal.SIGKILL
             process.send_signal(chosen)
-            process.wait()
-            if not self._steps():
+            code = process.wait()
+            if code and not self._steps():
                 raise RuntimeError(f"{self.framework} did not get to a step; see the log {self.framework}-resume")
-            self.signals.append(chosen.name)
             self._runs.append(self._steps())
+            if not code:
+                return
+            self.signals.append(chosen.name)
 
     def losses(self) -> list[float]:
-        """Returns for each interruption how many seconds of steps were done again."""
-        return [_lost(killed, following[0][0] - 1) for killed, following in zip(self._runs, self._runs[1:])]  # noqa: B905
+        """Returns for each interruption how many seconds of work were done again."""
+        return [_lost(*runs) for runs in itertools.pairwise(self._runs)]
 
     def files(self) -> dict[str, str]:
         """Returns the digests of the model's files of weights."""
@@ -114,7 +117,8 @@ class _Training:
         return [(int(number), float(moment)) for number, moment in lines]
 
 
-def _lost(killed: list[tuple[int, float]], kept: int) -> float:
-    """Returns the seconds from the last step that was kept, or the first one of all, to the last one done."""
+def _lost(killed: list[tuple[int, float]], following: list[tuple[int, float]]) -> float:
+    """Returns the seconds from what was kept to the last step done; a run that has no steps left to do lost none."""
     last, end = killed[-1]
+    kept = following[0][0] if following else last
     return 0.0 if kept >= last else end - dict(killed).get(kept, killed[0][1])

@@ -77,7 +77,7 @@ def _measured(case: _Case, place: Path) -> tuple[int, dict[str, list[float]]]:
         speeds[source].append(speed)
     for source, found in speeds.items():
         print(
-            f"| {case.framework} | {_shown(case.units)} | {said['rows']:,} | {source} | {len(found)}"
+            f"| {case.framework} | {', '.join(map(str, case.units))} | {said['rows']:,} | {source} | {len(found)}"
             f" | {statistics.median(found):,.0f} ({min(found):,.0f} to {max(found):,.0f}) |",
             flush=True,
         )

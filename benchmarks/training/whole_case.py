@@ -1,7 +1,8 @@
 """One whole training: ``python -m benchmarks.training.whole_case FRAMEWORK REQUEST [STEPS]``.
 
 Prints the most memory that the process held, in all and until the last epoch was judged. Given a file STEPS, adds a
-line to it for each step that is done: its number, counted over the whole training, and the monotonic clock's seconds.
+line to it where an epoch begins or is taken up again and after each step: how many steps of the whole training are
+done, and the monotonic clock's seconds.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class _Noting:
-    """A training split that notes each step: that the next batch is asked for means that one is done."""
+    """A training split that notes how many steps are done, each time that a batch is asked for."""
 
     def __init__(self, split: Split, file: int) -> None:
         self._split, self._file = split, file
@@ -39,11 +40,15 @@ class _Noting:
 
     def _noted(self, batches: Iterator[Batch], done: int) -> Iterator[Batch]:
         try:
+            self._note(done)
             for number, batch in enumerate(batches, done + 1):
                 yield batch
-                os.write(self._file, f"{number} {time.monotonic()}\n".encode())
+                self._note(number)
         finally:
             batches.close()  # type: ignore[attr-defined]
+
+    def _note(self, done: int) -> None:
+        os.write(self._file, f"{done} {time.monotonic()}\n".encode())
 
 
 def main(framework: str, request_file: str, steps_file: str = "") -> None:
