@@ -133,8 +133,8 @@ class Fitting:
             self.speed.add(batch.rows * self.world.size, state.epoch + 1, state.step)
             if self.world.size == 1 or state.step % _AGREED_STEPS == 0:
                 self._attend(state, total)
-        self.speed.pause()
         state.loss = self.world.total(float(total))
+        self.speed.pause()
         self._require_number(state, state.loss)
 
     def _step(self, state: TrainingState, step: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:

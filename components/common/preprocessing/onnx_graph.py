@@ -82,6 +82,8 @@ def full_model(encoders: Encoders, network: onnx.ModelProto, label_names: Sequen
     )
     whole.graph.name = "shipway"
     whole.producer_name = "shipway"
+    del whole.opset_import[:]
+    whole.opset_import.extend(_OPSETS)  # merging has listed them once for each part
     _stripped(whole)
     onnx.checker.check_model(whole, full_check=True)
     return whole

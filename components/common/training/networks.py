@@ -9,6 +9,10 @@ A builder is a function that takes a :class:`NetworkSpec` and returns a network:
 
 A network may own its training step: with a method ``training_step(numeric, categorical, labels, weights)`` it returns
 the loss of a batch, a scalar: the mean over its rows, each times its weight.
+
+With TensorFlow a functional model names its inputs ``numeric`` and ``categorical``, random numbers come from
+``keras.random`` with a ``SeedGenerator`` that the network holds (others do not resume exactly), and the builder is called
+twice.
 """
 
 from __future__ import annotations

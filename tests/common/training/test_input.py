@@ -116,6 +116,13 @@ def test_shards_of_a_batch_are_the_whole_batch(tmp_path, small_windows):
         assert sorted(chain(*parts)) == sorted(whole)
 
 
+def test_a_last_batch_with_fewer_rows_than_shards_leaves_none_empty(tmp_path):
+    data = opened(tmp_path, rows_of(3001), 450)
+    lasts = [[*data.train.batches(100, 0, 0, shard=(rank, 3))].pop() for rank in range(3)]
+    assert [batch.rows for batch in lasts] == [1, 1, 1]
+    assert [float(batch.weights[0]) for batch in lasts] == [1, 0, 0]
+
+
 def test_rows_of_sorted_files_are_well_mixed(tmp_path, small_windows):
     data = opened(tmp_path, rows_of(20_000), 1000)
     means = [np.mean(batch) for batch in ids(data.train.batches(500, 0, 0))]

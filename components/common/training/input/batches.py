@@ -101,10 +101,19 @@ def _dealt(windows: Iterator[Batch], rows_per_step: int, skipped: int, shard: tu
             rest.append(window.take(slice(start, stop)))
             start = stop
             if start <= window.rows:
-                yield Batch.joined(rest).take(part)
+                yield _shard(Batch.joined(rest), part)
                 rest = []
     if rest:
-        yield Batch.joined(rest).take(part)
+        yield _shard(Batch.joined(rest), part)
+
+
+def _shard(batch: Batch, part: slice) -> Batch:
+    """Returns a part of a batch; of a batch with fewer rows than parts, one row that weighs nothing."""
+    own = batch.take(part)
+    if own.rows:
+        return own
+    first = batch.take(slice(0, 1))
+    return Batch(first.raw, first.categorical, first.labels, np.zeros_like(first.weights))
 
 
 class Prefetched(Iterator[T]):
