@@ -11,8 +11,8 @@ A network may own its training step: with a method ``training_step(numeric, cate
 the loss of a batch, a scalar: the mean over its rows, each times its weight.
 
 With TensorFlow a functional model names its inputs ``numeric`` and ``categorical``, random numbers come from
-``keras.random`` with a ``SeedGenerator`` that the network holds (others do not resume exactly), and the builder is called
-twice.
+``keras.random`` with a ``SeedGenerator`` that the network holds (others do not resume exactly), and the builder is
+called twice.
 """
 
 from __future__ import annotations
