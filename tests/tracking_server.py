@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import json
-import shutil
-import subprocess
 import sys
 import urllib.parse
 import urllib.request
@@ -17,7 +13,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent / "storage"))
 
-from programs import ROOT, free_ports, new_directory, running
+from programs import free_ports, made_environment, new_directory, running
 
 REQUIREMENTS = ("mlflow==3.17.2",)
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -57,28 +53,8 @@ def tracking_server() -> Iterator[TrackingServer]:
     directory, port = new_directory(), free_ports(1)[0]
     server = TrackingServer(f"http://127.0.0.1:{port}")
     quiet = ("MLFLOW_DISABLE_TELEMETRY=true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false")
-    command = ["env", *quiet, str(_installed() / "bin/mlflow"), "server", "--host", "127.0.0.1", "--port", str(port)]
+    mlflow = made_environment("tracking-server", REQUIREMENTS) / "bin/mlflow"
+    command = ["env", *quiet, str(mlflow), "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--workers", "1", "--backend-store-uri", "sqlite:///store.db", "--artifacts-destination", "./artifacts"]
     with running("MLflow", directory, command, lambda: server.get("experiments/get", experiment_id="0") and None):
         yield server
-
-
-def _installed() -> Path:
-    directory = ROOT / "build" / f"tracking-server-{hashlib.sha256(repr(REQUIREMENTS).encode()).hexdigest()[:8]}"
-    complete = directory / ".complete"
-    directory.parent.mkdir(exist_ok=True)
-    with directory.with_name(f"{directory.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not complete.exists():
-            shutil.rmtree(directory, ignore_errors=True)
-            # Only the command line's interpreter has uv.
-            script = (
-                "import sys; from shipway.pipelines.environments import run_uv;"
-                "run_uv('the tracking server', *sys.argv[1:])"
-            )
-            uv = [str(ROOT / ".venv/bin/python"), "-c", script]
-            interpreter = ["--python", str(directory / "bin/python")]
-            subprocess.run([*uv, "venv", "--python", sys.executable, str(directory)], check=True)
-            subprocess.run([*uv, "pip", "install", "--compile-bytecode", *interpreter, *REQUIREMENTS], check=True)
-            complete.touch()
-    return directory

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -91,26 +91,28 @@ def _await(attempt: Callable[[], None], name: str, log: Path) -> None:
 
 def program(name: str) -> str:
     """Returns the path of a file in the environment of programs."""
-    return str(Path(os.environ.get(PROGRAMS_VARIABLE) or _installed()) / name)
+    return str(Path(os.environ.get(PROGRAMS_VARIABLE) or made_environment("test-servers", REQUIREMENTS)) / name)
 
 
-def _installed() -> Path:
-    digest = hashlib.sha256("\n".join(REQUIREMENTS).encode()).hexdigest()[:8]
-    directory = ROOT / "build" / f"test-servers-{digest}"
+def made_environment(name: str, requirements: Sequence[str]) -> Path:
+    """Returns an environment below ``build`` with these requirements, made by the first who asks."""
+    digest = hashlib.sha256("\n".join(requirements).encode()).hexdigest()[:8]
+    directory = ROOT / "build" / f"{name}-{digest}"
     complete = directory / ".complete"
     directory.parent.mkdir(exist_ok=True)
     with directory.with_name(f"{directory.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not complete.exists():
-            _install(directory)
+            _make(name, directory, requirements)
             complete.touch()
     return directory
 
 
-def _install(directory: Path) -> None:
+def _make(name: str, directory: Path, requirements: Sequence[str]) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     # Only the command line's interpreter has uv.
-    script = "import sys; from shipway.pipelines.environments import run_uv; run_uv('the test servers', *sys.argv[1:])"
-    uv = [str(ROOT / ".venv/bin/python"), "-c", script]
+    script = "import sys; from shipway.pipelines.environments import run_uv; run_uv(*sys.argv[1:])"
+    uv = [str(ROOT / ".venv/bin/python"), "-c", script, f"the environment {name}"]
     subprocess.run([*uv, "venv", "--python", sys.executable, str(directory)], check=True)
-    subprocess.run([*uv, "pip", "install", "--python", str(directory / "bin/python"), *REQUIREMENTS], check=True)
+    install = ["pip", "install", "--compile-bytecode", "--python", str(directory / "bin/python")]
+    subprocess.run([*uv, *install, *requirements], check=True)
