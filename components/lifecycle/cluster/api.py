@@ -24,6 +24,7 @@ __all__ = ["Api"]
 _LOG = logging.getLogger(__name__)
 _NAMESPACE_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 _TIMEOUT = (5, 30)
+_TEXT_PATIENCE = 10.0
 _BUSY = (429, 500, 502, 503, 504)
 
 
@@ -51,11 +52,17 @@ class Api:
         return None if answer is None else json.loads(answer)
 
     def text(self, path: str, query: Mapping[str, Any] | None = None) -> str | None:
-        """Returns what lies at a path as text, such as a log; None where it cannot be had."""
-        with contextlib.suppress(InputError):  # the container has not started
-            answer = self._request("GET", path, query=query, missing_is_fine=True)
-            return None if answer is None else answer.decode(errors="replace")
-        return None
+        """Returns what lies at a path as text, such as a log; None where there is none.
+
+        A node that is lost gives no logs, so this is not asked for long.
+
+        Raises:
+            InputError: When the container has not started, or this is not allowed.
+            TransientError: When it cannot be had now.
+        """
+        patience = min(self._patience, _TEXT_PATIENCE)
+        answer = self._request("GET", path, query=query, missing_is_fine=True, patience=patience)
+        return None if answer is None else answer.decode(errors="replace")
 
     def create(self, path: str, manifest: Mapping[str, Any]) -> Any:
         """Creates an object; returns it.
@@ -77,11 +84,13 @@ class Api:
         query: Mapping[str, Any] | None = None,
         body: Any = None,
         missing_is_fine: bool = False,
+        patience: float | None = None,
     ) -> bytes | None:
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
-        deadline, pause = time.monotonic() + self._patience, 0.2
+        patience = self._patience if patience is None else patience
+        deadline, pause = time.monotonic() + patience, 0.2
         while True:
             try:
                 return self._send(method, path, query or {}, body)
@@ -95,7 +104,7 @@ class Api:
                 fault, wait = f"{type(error).__name__}: {error}", 0.0
             if time.monotonic() > deadline:
                 raise TransientError(
-                    f"the Kubernetes API server has not answered {method} {path} for {self._patience:.0f} s: {fault}"
+                    f"the Kubernetes API server has not answered {method} {path} for {patience:.0f} s: {fault}"
                 )
             _LOG.warning("the Kubernetes API server: %s; asking again", fault)
             time.sleep(max(wait, pause))

@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, Literal, TypeGuard
 
 from shipway.components.common.errors import InputError
 from shipway.components.common.training.launching import REQUEST_VARIABLE, TIMES_VARIABLE
 from shipway.components.common.training.request import TrainingRequest
+from shipway.components.common.training.settings import Hyperparameters
 from shipway.components.lifecycle.cluster.manifests import LABELS
 from shipway.components.lifecycle.cluster.pods import (
     CONTAINER,
@@ -24,6 +25,7 @@ from shipway.components.lifecycle.cluster.pods import (
     pod_failure_policy,
     pod_spec,
     storage_variables,
+    tracking_of_pods,
 )
 from shipway.components.lifecycle.cluster.settings import Cluster, checked_framework, checked_name
 
@@ -77,7 +79,7 @@ def katib_experiment(
     Raises:
         InputError: When the space or a number cannot be.
     """
-    checked_framework(framework)
+    cluster.check_devices(checked_framework(framework), request.accelerator)
     if algorithm not in _ALGORITHMS:
         raise InputError(f"algorithm is {algorithm!r}, it must be one of {', '.join(_ALGORITHMS)}")
     if not (1 <= parallel <= trials and 0 <= failed <= trials):
@@ -86,6 +88,13 @@ def katib_experiment(
         )
     if not space:
         raise InputError("the search space is empty; name at least one hyperparameter")
+    parameters = [_parameter(name, dimension, algorithm) for name, dimension in space.items()]
+    known = {field.name for field in fields(Hyperparameters)} | request.hyperparameters.parameters.keys()
+    if strange := [name for name in space if name not in known]:
+        raise InputError(
+            f"{strange[0]} is no hyperparameter; when it is the network's own, give a value of it among the"
+            " request's hyperparameters"
+        )
     stopping = {
         "algorithmName": "medianstop",
         "algorithmSettings": [{"name": "min_trials_required", "value": "3"}, {"name": "start_step", "value": "3"}],
@@ -109,7 +118,7 @@ def katib_experiment(
                 "collector": {"kind": "StdOut"},
                 "source": {"filter": {"metricsFormat": [METRICS_FORMAT]}},
             },
-            "parameters": [_parameter(name, dimension, algorithm) for name, dimension in space.items()],
+            "parameters": parameters,
             "trialTemplate": {
                 "primaryContainerName": CONTAINER,
                 "successCondition": 'status.conditions.#(type=="Complete")#|#(status=="True")#',
@@ -134,6 +143,8 @@ def _trial(
     container["resources"] = cluster.resources(request.accelerator == "gpu")
     text = _request_text(request, space, cluster.devices_per_node)
     container["env"] += [{"name": TIMES_VARIABLE, "value": "1"}, {"name": REQUEST_VARIABLE, "value": text}]
+    if framework == "pytorch":
+        container["env"].append({"name": "PET_NPROC_PER_NODE", "value": str(cluster.devices_per_node)})
     container["env"] += storage_variables(cluster.storage_secret)
     # Katib's collector sits beside the worker, reads what it writes and ends with it; a mesh's proxy would not.
     metadata = {"labels": dict(LABELS), "annotations": {"sidecar.istio.io/inject": "false"}}
@@ -155,7 +166,7 @@ def _request_text(request: TrainingRequest, space: Mapping[str, Mapping[str, Any
         model="/tmp/model",  # noqa: S108 - the pod's own
         curves="/tmp/curves.html",  # noqa: S108
         devices=devices,
-        tracking_uri=request.tracking_uri or "none",
+        tracking_uri=tracking_of_pods(request),
     )
     value = json.loads(trial.to_json())
     value["hyperparameters"].update({name: f"{_MARK}{name}{_MARK}" for name in space})
@@ -183,6 +194,8 @@ def _parameter(name: str, dimension: Mapping[str, Any], algorithm: str) -> dict[
         raise InputError(f"{name}: step is {step!r}, it must be a number above 0")
     if algorithm == "grid" and kind == "float" and step is None:
         raise InputError(f"{name}: a grid over a float needs a step, or values")
+    for end in (low, high):
+        Hyperparameters.of({name: end})
     feasible = {"min": str(low), "max": str(high), **({"step": str(step)} if step is not None else {})}
     if dimension.get("log"):
         feasible["distribution"] = "logUniform"
@@ -198,6 +211,8 @@ def _list_parameter(name: str, kind: str, values: Sequence[Any]) -> dict[str, An
     # Katib puts them into the JSON as they are, so a quotation mark in one would end it.
     if odd := [word for word in words if not _PLAIN.fullmatch(word)]:
         raise InputError(f"{name}: {odd[0]!r} cannot be a value; use letters, digits and _.:+-")
+    for value in values:
+        Hyperparameters.of({name: value})
     texts = [value if isinstance(value, str) else json.dumps(value) for value in values]
     if any('"' in text for text in texts) and not words:
         raise InputError(f"{name}: values are {list(values)!r}, lists of strings cannot be")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -119,13 +120,22 @@ def training_runtime(
     }
 
 
-def job_name(request: TrainingRequest, framework: str, cluster: Cluster) -> str:
+def job_name(
+    request: TrainingRequest, framework: str, cluster: Cluster, contents: Mapping[str, str] | None = None
+) -> str:
     """Returns the name of a training's TrainJob: the same for the same request, so that a retry finds its own.
 
     Where the results go and how long it may take make no difference; how it runs does.
+
+    Args:
+        request: What to train.
+        framework: ``pytorch`` or ``tensorflow``.
+        cluster: Where and how large.
+        contents: Digests of what the request's URIs hold, as far as they are known.
     """
     content = {
         "framework": framework,
+        "contents": dict(contents or {}),
         "request": {**json.loads(request.to_json()), "model": "", "curves": ""},
         "cluster": {**asdict(cluster), "timeout_seconds": 0},
     }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from shipway.components.common.errors import InputError
 from shipway.components.common.process import ERROR_FILE_VARIABLE
+from shipway.components.common.storage.uris import shown
 from shipway.components.common.training.launching import REQUEST_VARIABLE, STOP_SECONDS
 from shipway.components.common.training.request import TrainingRequest
 from shipway.components.lifecycle.cluster.settings import STORAGE_SECRET
@@ -18,6 +20,7 @@ __all__ = [
     "pod_spec",
     "request_variable",
     "storage_variables",
+    "tracking_of_pods",
 ]
 
 CONTAINER = "node"
@@ -28,7 +31,7 @@ SERVICE_ACCOUNT = "shipway-training"
 FINAL_EXIT_CODES = (2, 3, 4, 7, 137)
 """What no retry mends: InputError, DataRejected, ConflictError, EnvironmentFailed; and memory that ran out."""
 
-_S3_VARIABLES = (
+_SECRET_VARIABLES = (
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
@@ -39,6 +42,9 @@ _S3_VARIABLES = (
     "S3_USE_HTTPS",
     "S3_VERIFY_SSL",
     "S3_USER_VIRTUAL_BUCKET",
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
 )
 _USER = 1000
 _CONFIGURATION = "/etc/xdg"
@@ -133,9 +139,24 @@ def request_variable(request: TrainingRequest) -> dict[str, str]:
 
 
 def storage_variables(secret: str) -> list[dict[str, Any]]:
-    """Returns the environment variables for S3 that a Secret may have, by reference; those that it lacks stay unset."""
-    keys = [{"name": secret, "key": key, "optional": True} for key in _S3_VARIABLES]
+    """Returns the variables for S3 and MLflow that a Secret may have, by reference; those that it lacks stay unset."""
+    keys = [{"name": secret, "key": key, "optional": True} for key in _SECRET_VARIABLES]
     return [{"name": key["key"], "valueFrom": {"secretKeyRef": key}} for key in keys]
+
+
+def tracking_of_pods(request: TrainingRequest) -> str:
+    """Returns the MLflow server that pods log to: none unless one is asked for.
+
+    Raises:
+        InputError: When its URI holds what an object of the cluster, which many may read, must not show.
+    """
+    uri = request.tracking_uri or "none"
+    if shown(uri) != uri:
+        raise InputError(
+            f"tracking_uri holds more than {shown(uri)}, and whoever may read the manifest would see it: put"
+            " MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, into the storage Secret"
+        )
+    return uri
 
 
 def environment_text(text: str) -> str:

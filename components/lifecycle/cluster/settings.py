@@ -30,7 +30,7 @@ class Cluster:
         memory: Of a node: ``16Gi``.
         runtime: Name of the TrainingRuntime; "" for that of ``manifests/training``, ``shipway-<framework>``.
         image: What to run in place of the runtime's image; "" for that one.
-        storage_secret: Secret whose keys are the variables of an S3 store; it may be missing.
+        storage_secret: Secret whose keys are variables for an S3 store and for MLflow; it may be missing.
         timeout_seconds: How long a TrainJob may run, and be waited for.
 
     Raises:
@@ -81,6 +81,18 @@ class Cluster:
             "requests": {"cpu": self.cpu, "memory": self.memory, **gpus},
             "limits": {"memory": self.memory, **gpus},
         }
+
+    def check_devices(self, framework: str, accelerator: str) -> None:
+        """Checks that every device of a node would be used.
+
+        Raises:
+            InputError: When it would not.
+        """
+        if framework == "tensorflow" and accelerator != "gpu" and self.devices_per_node > 1:
+            raise InputError(
+                f"devices_per_node is {self.devices_per_node}; with TensorFlow a node's CPUs are one device: ask for"
+                " more nodes, or for more cpu"
+            )
 
 
 def checked_name(name: str, what: str) -> str:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from shipway.components.common import storage
-from shipway.components.common.artifacts import new_directory
+from shipway.components.common.artifacts import directory_digest, new_directory
 from shipway.components.common.errors import InputError, ObjectNotFound
 from shipway.components.common.model import ModelDescription, verify_files
 from shipway.components.common.storage.manifests import MANIFEST
 from shipway.components.common.storage.uris import shown
+from shipway.components.common.training.networks import network_digest
 from shipway.components.common.training.request import TrainingRequest
 from shipway.components.lifecycle.cluster.api import Api
 from shipway.components.lifecycle.cluster.local import train_locally
 from shipway.components.lifecycle.cluster.manifests import job_name, train_job
+from shipway.components.lifecycle.cluster.pods import tracking_of_pods
 from shipway.components.lifecycle.cluster.settings import Cluster, checked_framework
 from shipway.components.lifecycle.cluster.trainjob import TrainJob
 
@@ -73,13 +76,15 @@ def train_on_kubernetes(
 ) -> ModelDescription:
     """Trains by a TrainJob, and collects the model that its first worker published.
 
-    A request is found again by what it asks for: a TrainJob that runs is waited for, a model that it left is collected.
+    A request is found again by what it asks for, the data that lie here included: a TrainJob that runs is waited for, a
+    model that it left is collected.
 
     Raises:
         InputError, Preempted, ShipwayError: As :func:`train_distributed`.
     """
     remote = _for_pods(request, cluster, uris, output_uri)
-    name = job_name(remote, framework, cluster)
+    cluster.check_devices(framework, request.accelerator)
+    name = job_name(remote, framework, cluster, _contents(request))
     results = f"{pod_uri(output_uri, 'output_uri')}/{name}"
     remote = replace(remote, model=results, curves=f"{results}-curves.html")
     if not _published(results):
@@ -122,8 +127,19 @@ def _for_pods(request: TrainingRequest, cluster: Cluster, uris: Mapping[str, str
         network_code=code,
         devices=cluster.devices_per_node,
         checkpoint_uri=pod_uri(request.checkpoint_uri or f"{output}/checkpoints", "checkpoint_uri"),
-        tracking_uri=request.tracking_uri or "none",
+        tracking_uri=tracking_of_pods(request),
     )
+
+
+def _contents(request: TrainingRequest) -> dict[str, str]:
+    """Returns the digests of the splits and the code that are here: other data may come to lie below the same URI."""
+    splits = {
+        name: directory_digest(path)
+        for name in ("train", "validation")
+        if Path(path := getattr(request, name)).is_dir()
+    }
+    code = request.network_code if Path(request.network_code).exists() else ""
+    return {**splits, "network": network_digest(request.network, code)}
 
 
 def _published(uri: str) -> bool:

@@ -46,14 +46,14 @@ class TrainJob:
         self._told: set[str] = set()
 
     def submit(self, manifest: Mapping[str, Any]) -> bool:
-        """Creates the TrainJob, or finds the one of its name; one that failed is replaced.
+        """Creates the TrainJob, or finds the one of its name; one that has ended is replaced.
 
         Returns:
             Whether it was created.
 
         Raises:
             InputError: When the cluster refuses it.
-            ConflictError: When the one that failed does not go.
+            ConflictError: When the one that has ended does not go.
             TransientError: When the cluster cannot be reached.
         """
         deadline = time.monotonic() + _DELETION_SECONDS
@@ -61,10 +61,10 @@ class TrainJob:
             if time.monotonic() > deadline:
                 raise ConflictError(f"TrainJob {self.name} is being deleted and does not go; delete it and run again")
             if not found["metadata"].get("deletionTimestamp"):
-                if not _condition(found, "Failed"):
+                if not (_condition(found, "Failed") or _condition(found, "Complete")):
                     _LOG.info("TrainJob %s is there already", self.name)
                     return False
-                _LOG.info("TrainJob %s failed before; starting it anew", self.name)
+                _LOG.info("TrainJob %s ended before, and its model is not there; starting it anew", self.name)
                 self.delete()
             time.sleep(self._poll)
         with contextlib.suppress(ConflictError):  # this very request, whose answer was lost, or a twin's
@@ -163,12 +163,12 @@ class TrainJob:
 
     def _show(self, pod: Pod) -> None:
         """Logs what a pod has printed since the last time."""
-        uid, name = pod["metadata"]["uid"], pod["metadata"]["name"]
-        query: dict[str, Any] = {"container": CONTAINER, "timestamps": "true"}
+        uid = pod["metadata"]["uid"]
+        query: dict[str, Any] = {"timestamps": "true"}
         now = time.monotonic()
         if uid in self._read_at:
             query["sinceSeconds"] = int(now - self._read_at[uid]) + _OVERLAP_SECONDS
-        text = self._api.text(f"{self._pods}/{name}/log", query)
+        text = self._log(pod, query)
         if text is None:
             return
         self._read_at[uid] = now
@@ -181,9 +181,16 @@ class TrainJob:
     def _show_ends(self, pods: Sequence[Pod]) -> None:
         """Logs the last lines of every node."""
         for pod in pods:
-            query = {"container": CONTAINER, "tailLines": _LAST_LINES}
-            if text := self._api.text(f"{self._pods}/{pod['metadata']['name']}/log", query):
+            if text := self._log(pod, {"tailLines": _LAST_LINES}):
                 _LOG.error("the last lines of node %d:\n%s", rank_of(pod), text.rstrip())
+
+    def _log(self, pod: Pod, query: Mapping[str, Any]) -> str | None:
+        """Returns what a pod has printed; says why, and returns None, where that cannot be had."""
+        try:
+            return self._api.text(f"{self._pods}/{pod['metadata']['name']}/log", {"container": CONTAINER, **query})
+        except (InputError, TransientError) as error:
+            self._say(f"the log of node {rank_of(pod)} cannot be had: {error}")
+            return None
 
     def _hindrance(self, pods: Sequence[Pod]) -> tuple[str, str]:
         """Returns what keeps the training from starting; what does not pass by waiting comes first."""

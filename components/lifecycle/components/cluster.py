@@ -56,7 +56,7 @@ def train_distributed(
         hyperparameters: Any of train_pytorch's by name, from ``epochs`` on.
         target: ``kubernetes``, or ``local``: ``nodes x devices_per_node`` processes here.
         nodes: Pods that train together.
-        devices_per_node: GPUs of a node, or processes on its CPUs.
+        devices_per_node: GPUs of a node; with PyTorch, processes on its CPUs.
         accelerator: ``cpu`` or ``gpu``; with target ``local`` also ``auto``.
         precision: As for train_pytorch.
         compiled: Whether to compile the step.
@@ -66,7 +66,7 @@ def train_distributed(
         output_uri: Directory in a store for model and checkpoints; empty takes one beside the step's outputs.
         checkpoint_uri: Directory in a store; empty takes ``checkpoints`` below output_uri.
         checkpoint_interval_seconds: Time between checkpoints, besides those after each epoch; at least 0.
-        tracking_uri: MLflow server; empty tracks nothing on a cluster.
+        tracking_uri: MLflow server, without a password; empty tracks nothing on a cluster.
         timeout_seconds: How long the TrainJob may run, and is waited for.
         delete_on_stop: Whether stopping the step ends the TrainJob too.
 

@@ -36,6 +36,7 @@ class KubernetesDouble:
         faults: What goes wrong with the next requests: a status; ``drop``: no answer; ``lose``: done, but no answer;
             None: nothing.
         requests: What was asked for.
+        log_status: What a request for a log is answered with; 200 gives the log.
         looks_until_gone: How often a deleted TrainJob is still seen.
     """
 
@@ -46,6 +47,7 @@ class KubernetesDouble:
         self.faults: deque[int | str | None] = deque()
         self.requests: list[str] = []
         self.looks_until_gone = 1
+        self.log_status = 200
         self._versions = itertools.count(1)
         self._clock = itertools.count(1)
         self._lock = threading.Lock()
@@ -151,6 +153,8 @@ class KubernetesDouble:
         pod = self.pods.get(name)
         if pod is None:
             return _status(404, "no such pod")
+        if self.log_status != 200:
+            return _status(self.log_status, "no log today")
         if pod["status"]["phase"] == "Pending":
             return _status(400, f'container "node" in pod "{name}" is waiting to start')
         lines = pod["log"][-int(query.get("tailLines", "1000000")) :]

@@ -10,6 +10,7 @@ from test_manifests import REQUEST, variables
 
 from shipway.components.common.errors import InputError
 from shipway.components.common.training.request import TrainingRequest
+from shipway.components.common.training.settings import Hyperparameters
 from shipway.components.lifecycle.cluster.katib import METRIC, METRICS_FORMAT, katib_experiment
 from shipway.components.lifecycle.cluster.settings import Cluster
 
@@ -31,8 +32,11 @@ CHOSEN = {
 }
 
 
+ASKED = replace(REQUEST, hyperparameters=Hyperparameters.of({"depth": 2, "x": 0}))
+
+
 def experiment(space: dict[str, dict[str, Any]] = SPACE, **settings: Any) -> dict[str, Any]:
-    return katib_experiment("tune-late", REQUEST, "pytorch", "shipway/pytorch:1", space, Cluster("team"), **settings)
+    return katib_experiment("tune-late", ASKED, "pytorch", "shipway/pytorch:1", space, Cluster("team"), **settings)
 
 
 def started(spec: dict[str, Any], chosen: dict[str, str]) -> dict[str, Any]:
@@ -149,11 +153,23 @@ def test_the_metric_is_found_in_what_a_worker_prints(line: str, value: str | Non
         ({"x": {"type": "categorical", "values": ['a"b']}}, "cannot be a value"),
         ({"x": {"type": "categorical", "values": [["a"]]}}, "lists of strings cannot be"),
         ({"x": {"type": "float", "values": ["a"]}}, "must all be of type float"),
+        ({"learning_rat": {"type": "float", "low": 0.1, "high": 1.0}}, "learning_rat is no hyperparameter"),
+        ({"dropout": {"type": "float", "low": 0.5, "high": 1.0}}, "dropout must be at least 0 and below 1"),
+        ({"loss": {"type": "categorical", "values": ["hinge"]}}, "loss must be one of"),
     ],
 )
 def test_a_space_that_cannot_be_searched_is_refused(space: dict[str, dict[str, Any]], message: str):
     with pytest.raises(InputError, match=message):
         experiment(space)
+
+
+def test_a_trial_uses_all_devices_that_its_pod_has():
+    cluster = Cluster(devices_per_node=2)
+    document = katib_experiment("tune", REQUEST, "pytorch", "x", {"epochs": SPACE["epochs"]}, cluster)
+    (container,) = document["spec"]["trialTemplate"]["trialSpec"]["spec"]["template"]["spec"]["containers"]
+    assert variables(container)["PET_NPROC_PER_NODE"] == "2"
+    with pytest.raises(InputError, match="devices_per_node is 2; with TensorFlow"):
+        katib_experiment("tune", REQUEST, "tensorflow", "x", {"epochs": SPACE["epochs"]}, cluster)
 
 
 @pytest.mark.parametrize(

@@ -85,12 +85,35 @@ def test_a_model_that_is_there_is_collected_again(
     assert kubernetes.requests.count(f"POST {JOBS}") == 1
 
 
-def test_a_training_that_left_no_model_is_told(
+def test_other_data_below_the_same_uri_are_trained_on(
+    kubernetes: KubernetesDouble, train: Callable[..., Any], repositories: Repositories, tmp_path: Path
+):
+    output = repositories("s3")
+    split = tmp_path / "step" / "train" / "part-00000.parquet"
+    split.parent.mkdir(parents=True)
+    for content in ("yesterday's", "today's"):
+        split.write_text(content)
+        kubernetes.story.append(trains)
+        train(output)
+    assert kubernetes.requests.count(f"POST {JOBS}") == 2
+
+
+def test_a_password_does_not_come_into_a_manifest(train: Callable[..., Any], tmp_path: Path):
+    asks = replace(asked(tmp_path), tracking_uri="https://me:secret@mlflow.example")
+    with pytest.raises(InputError, match="MLFLOW_TRACKING_PASSWORD") as raised:
+        train("s3://models/late", request=asks)
+    assert "secret" not in str(raised.value).replace("Secret", "")
+
+
+def test_a_training_that_left_no_model_is_told_and_trained_again(
     kubernetes: KubernetesDouble, train: Callable[..., Any], repositories: Repositories
 ):
+    output = repositories("s3")
     kubernetes.story.append(lambda double, job: double.condition(job, "Complete"))
     with pytest.raises(ObjectNotFound):
-        train(repositories("s3"))
+        train(output)
+    kubernetes.story.extend([lambda _double, _job: None, trains])
+    assert train(output) == verify_files(FIXTURES / "binary")
 
 
 @pytest.mark.parametrize("place", ["/data/train", "file:///data/train", "pvc://claim/train", "https://data/train", ""])

@@ -95,6 +95,19 @@ def test_a_training_is_submitted_heard_and_seen_to_its_end(kubernetes: Double, c
     }
 
 
+@pytest.mark.parametrize("status", [400, 403, 500])
+def test_a_log_that_cannot_be_had_is_told_once_and_waited_for_no_longer(
+    kubernetes: Double, caplog: pytest.LogCaptureFixture, status: int
+):
+    caplog.set_level(logging.INFO)
+    kubernetes.log_status = status
+    job = submitted(kubernetes, [started, nothing, nothing, completes], patience=0.1)
+    job.wait(20)
+    told = [text for text in messages(caplog) if "the log of node 0 cannot be had" in text]
+    assert len(told) == 1
+    assert ("manifests/training" in told[0]) == (status == 403)
+
+
 def test_a_retried_step_finds_its_training(kubernetes: Double):
     submitted(kubernetes, [started])
     again = train_job_at(kubernetes)
@@ -102,7 +115,7 @@ def test_a_retried_step_finds_its_training(kubernetes: Double):
     kubernetes.story.append(completes)
     again.wait(20)
     assert sum(request.startswith("POST") for request in kubernetes.requests) == 1
-    assert not train_job_at(kubernetes).submit(manifest()), "a complete one is not trained again"
+    assert train_job_at(kubernetes).submit(manifest()), "who submits a complete one has not found its model"
 
 
 def test_a_failed_training_is_started_anew(kubernetes: Double):
