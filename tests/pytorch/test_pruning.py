@@ -135,6 +135,9 @@ from shipway.components.common.optimization.settings import OptimizationRequest,
 framework, train, parent, validation, model, report = sys.argv[1:]
 prune = getattr(importlib.import_module(f"shipway.components.{framework}.pruning"), f"prune_{framework}")
 prune(OptimizationRequest(parent, validation, model, report), PruningSettings(fine_tune_epochs=1), train)
+if framework == "tensorflow":  # 0 where something ran before the number of threads was fixed
+    import tensorflow as tf
+    assert tf.config.threading.get_intra_op_parallelism_threads() > 0
 """
 
 

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from shipway.components.common import storage
 from shipway.components.common.errors import ConflictError, InputError
 from shipway.components.common.model import verify_files
 from shipway.components.common.training import Hyperparameters, TrainingRequest, roc_auc
@@ -212,6 +213,8 @@ def test_pruned_trials_really_train_no_further(small, train, tmp_path, pruning):
     assert all(epochs[str(trial.number)] == 9 for trial in result.trials if trial.state == "complete")
     assert result.trials[0].state == "complete"
     assert result.best_trial not in {trial.number for trial in pruned}
+    exported = {int(trial) for _, trial, what in witnessed(tmp_path) if what == "done"}
+    assert exported == {trial.number for trial in result.trials if trial.state == "complete"}
 
 
 def test_median_pruning_ends_no_trial_that_is_better_than_half_of_the_others(small, train):
@@ -446,12 +449,14 @@ def test_parallel_trials_are_pruned_and_fail_as_others_do(small, train, tmp_path
 
 
 def test_a_worker_that_dies_costs_its_trial_and_nothing_more(small, train, tmp_path):
-    space = {"died": {"type": "categorical", "values": [False, True]}, **RATES}
+    space = {death: {"type": "categorical", "values": [False, True]} for death in ("died", "cut")} | RATES
     options = {"sampler": "random", "trials": 8, "parallel_trials": 2, "pruning": "none"}
-    result = tune(small(died=False), train, settings(space, **options))
+    result = tune(small(died=False, cut=False), train, settings(space, **options))
     for trial in result.trials:
-        assert trial.state == ("failed" if trial.values["died"] else "complete")
-        assert ("ended by SIGKILL: is memory too small?" in trial.error) == trial.values["died"]
+        dead = trial.values["died"] or trial.values["cut"]
+        assert trial.state == ("failed" if dead else "complete")
+        assert ("ended by SIGKILL: is memory too small?" in trial.error) == dead
+    assert any(trial.values["cut"] and not trial.values["died"] for trial in result.trials)
     assert {trial.state for trial in result.trials} == {"failed", "complete"}
 
 
@@ -502,6 +507,16 @@ def test_stopped_by_sigterm_its_workers_save_and_stop(small, tmp_path):
     assert set(epochs.values()) == {1}
 
 
+def test_stopped_while_all_workers_are_busy_it_does_not_wait_for_a_trial_to_end(small, tmp_path):
+    asked = small(seconds=0.5, epochs=40)
+    process = started(tmp_path, asked, space=SPACE, trials=4, parallel_trials=2, pruning="none")
+    wait_for(lambda: (tmp_path / "witness").exists() and len([w for w in witnessed(tmp_path) if w[2] == "epoch 1"]) > 1)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=15)
+    assert process.returncode == 143, errors
+    assert "done" not in {what for _, _, what in witnessed(tmp_path)}
+
+
 def test_a_fault_of_the_trainer_in_a_worker_is_raised(small, train):
     space = {"fault": {"type": "categorical", "values": [False, True]}}
     with pytest.raises(RuntimeError, match="exit code 1; its traceback is above"):
@@ -517,6 +532,16 @@ def test_no_trial_begins_after_the_time_is_up(small, train):
     result = tune(small(seconds=0.1), train, settings(trials=50, timeout_seconds=1.0, pruning="none"))
     assert 1 <= len(result.trials) < 6
     assert {trial.state for trial in result.trials} == {"complete"}
+
+
+def test_a_study_whose_time_is_up_before_its_first_trial_ends_says_so(small, train, tmp_path):
+    asked, study = small(seconds=0.3, epochs=9), str(tmp_path / "study")
+    process = started(tmp_path, asked, space=SPACE, study_uri=study)
+    wait_for(lambda: says(tmp_path, process.pid))
+    process.terminate()
+    process.communicate()
+    with pytest.raises(InputError, match="no trial came to an end within timeout_seconds: allow more"):
+        tune(asked, train, settings(study_uri=study, timeout_seconds=1e-9))
 
 
 # Spaces and settings
@@ -607,6 +632,17 @@ def test_the_default_space_contains_the_defaults():
 # Whether it was worth it
 
 
+def test_a_model_that_is_always_wrong_is_compared_too():
+    labels = np.asarray([0, 0, 0, 1, 1, 1])
+    positive = np.asarray([0.9, 0.8, 0.7, 0.3, 0.2, 0.1])
+    wrong, right = np.stack([1 - positive, positive], axis=1), np.stack([positive, 1 - positive], axis=1)
+    found = compare(Scored(labels, wrong), Scored(labels, right))
+    assert (found.roc_auc, found.other_roc_auc, found.verdict) == (0.0, 1.0, "worse")
+    three = np.stack([positive, positive, 1 - positive], axis=1)
+    found = compare(Scored(labels, three), Scored(labels, three))
+    assert found.roc_auc == pytest.approx(roc_auc(labels, three))
+
+
 def test_the_paired_interval_is_that_of_resampled_rows():
     rng = np.random.default_rng(0)
     labels = (rng.random(400) < 0.3).astype(np.int64)
@@ -685,6 +721,11 @@ def test_importances_tell_what_mattered_when_there_are_trials_enough(small, trai
     assert next(iter(result.importances)) == "learning_rate"
 
 
+def objects_below(uri):
+    store, key = storage.open_store(uri)
+    return list(store.list(key))
+
+
 @pytest.fixture
 def s3(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(HERE.parent / "storage"))
@@ -697,7 +738,10 @@ def s3(tmp_path, monkeypatch):
 
 
 def test_a_study_in_a_store_goes_on_where_nothing_is_left_of_the_machine(small, train, tmp_path, s3, monkeypatch):
+    (tmp_path / "left").write_text("a checkpoint of a trial that failed")
+    storage.upload(tmp_path / "left", f"{s3}/trial-2/left")
     first = tune(small(), train, settings(trials=4, study_uri=s3))
+    assert not any("trial-" in info.key for info in objects_below(s3))
     monkeypatch.setenv("SHIPWAY_STATE_DIR", str(tmp_path / "elsewhere"))
     before = len(witnessed(tmp_path))
     again = tune(small(), train, settings(trials=4, study_uri=s3))

@@ -6,6 +6,7 @@ Its steps are real and its models can be told apart; what it does not make is ``
 
 import json
 import os
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +29,9 @@ def train(request, on_epoch=None):
     say(request, "start")
     np.zeros(int(settings.parameters.get("gib", 0)) << 30)
     if settings.parameters.get("died", False):
+        os.kill(os.getpid(), 9)
+    if settings.parameters.get("cut", False):  # a worker that is killed while it talks
+        os.write(int(sys.argv[2]), b"\0\0\1\0half a message")
         os.kill(os.getpid(), 9)
     if settings.parameters.get("fault", False):
         raise KeyError("a fault of the trainer's own")

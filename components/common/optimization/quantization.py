@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def _matrices(model: onnx.ModelProto) -> int:
 
 
 def _quantized(model: onnx.ModelProto) -> onnx.ModelProto:
-    source = _described_once(model)
+    source = copy.deepcopy(model)
     source.metadata_props.add(key=_PREPARED[0], value=_PREPARED[1])  # else it advises to optimize first
     others = [node.name for node in source.graph.node if not node.name.startswith(_NETWORK)]
     with tempfile.TemporaryDirectory() as directory:
@@ -67,17 +68,8 @@ def _quantized(model: onnx.ModelProto) -> onnx.ModelProto:
             weight_type=QuantType.QInt8,
             nodes_to_exclude=others,
         )
-        made = _described_once(onnx.load(path))
+        made = onnx.load(path)
+    del made.metadata_props[:], made.graph.value_info[:]
     made.producer_name, made.producer_version = model.producer_name, model.producer_version
     onnx.checker.check_model(made, full_check=True)
     return made
-
-
-def _described_once(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Returns a copy without metadata that imports each set of operators once."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    del copy.metadata_props[:], copy.graph.value_info[:], copy.opset_import[:]
-    versions = {entry.domain: entry.version for entry in model.opset_import}
-    copy.opset_import.extend(onnx.helper.make_opsetid(domain, version) for domain, version in versions.items())
-    return copy

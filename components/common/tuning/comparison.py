@@ -135,7 +135,8 @@ class _Areas:
         self._sorted = [_sorted(rows.scores[:, c], rows.labels == c) for c in classes]
 
     def of(self, times: Array) -> float | None:
-        areas = [area for order, starts, positive in self._sorted if (area := _area(times[order], starts, positive))]
+        found = [_area(times[order], starts, positive) for order, starts, positive in self._sorted]
+        areas = [area for area in found if area is not None]
         return sum(areas) / len(areas) if areas else None
 
 

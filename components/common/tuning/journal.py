@@ -151,17 +151,15 @@ class Journal:
     def end(self, number: int, outcome: Outcome) -> Trial:
         """Keeps how a trial ended; returns it."""
         self._storage.set_trial_user_attr(self._key(number), "seconds", round(outcome.seconds, 3))
-        error, value = outcome.error, None
         try:
-            value = None if error else self._goal.of_metrics(outcome.metrics)
+            if outcome.error:
+                self._fail(number, outcome.error)
+            elif self._trial(number).user_attrs.get("pruned"):
+                self._study.tell(number, state=TrialState.PRUNED)
+            else:
+                self._study.tell(number, self._goal.of_metrics(outcome.metrics))
         except InputError as undefined:
-            error = str(undefined)
-        if error:
-            self._fail(number, error)
-        elif self._trial(number).user_attrs.get("pruned"):
-            self._study.tell(number, state=TrialState.PRUNED)
-        else:
-            self._study.tell(number, value)
+            self._fail(number, str(undefined))
         trial = self.trials[number]
         self._log(trial)
         return trial

@@ -152,7 +152,7 @@ def _verdict(gain: Comparison | None, split: str, points: list[Point], goal: Goa
         f" {gain.difference:+.4f} (95 % interval {gain.low:+.4f} to {gain.high:+.4f}), {sure}. {text}"
     )
     improved = goal.better(everything.value or 0.0, part.value or 0.0)
-    if gain.verdict == ("worse" if improved else "better"):
+    if goal.metric == "roc_auc" and gain.verdict == ("worse" if improved else "better"):
         text += (
             " The splits disagree: their rows are not alike, as when one is of another season, and more rows like the"
             " training rows may not help where the model is used."

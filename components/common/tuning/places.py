@@ -13,6 +13,7 @@ from typing import Any
 
 from shipway.components.common.errors import InputError, StorageError
 from shipway.components.common.state import state_directory
+from shipway.components.common.storage import open_store
 from shipway.components.common.storage.uris import parse_uri
 from shipway.components.common.training.checkpoints import Checkpoints
 
@@ -61,6 +62,16 @@ class StudyPlace:
     def checkpoints(self, number: int) -> str:
         """Returns where a trial's checkpoints are."""
         return f"{self.uri}/trial-{number}" if self.uri else str(self.trial(number) / "checkpoints")
+
+    def delete_checkpoints(self, number: int) -> None:
+        """Deletes what an ended trial has left in the store: a pruned or failed one its checkpoints."""
+        if self.uri:
+            try:
+                store, key = open_store(self.checkpoints(number))
+                for info in list(store.list(key)):
+                    store.delete(info.key)
+            except StorageError as error:
+                logger.warning("checkpoints of trial %d stay: %s", number, error)
 
 
 class Copies:

@@ -93,18 +93,33 @@ class Trial:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training ended: with metrics, or with an error that is the trial's."""
+    """How a training ended: with metrics, with an error that is the trial's, or with neither, where it was pruned."""
 
     seconds: float
     metrics: Mapping[str, float | None]
     error: str = ""
 
 
+class _PrunedError(Exception):
+    """Leaves a training whose model nobody wants, before it is exported."""
+
+
 def attempt(train: Train, request: TrainingRequest, on_epoch: OnEpoch | None) -> Outcome:
-    """Trains; what may be the hyperparameters' fault, as divergence and lack of memory, is an outcome and no error."""
+    """Trains; what may be the hyperparameters' fault, as divergence and lack of memory, is an outcome and no error.
+
+    Where ``on_epoch`` says to stop, no model is made.
+    """
+
+    def judged(epoch: Epoch) -> bool:
+        if on_epoch and on_epoch(epoch):
+            raise _PrunedError
+        return False
+
     started = time.monotonic()
     try:
-        description = train(request, on_epoch)
+        description = train(request, judged)
+    except _PrunedError:
+        return Outcome(time.monotonic() - started, {})
     except InputError as error:
         return Outcome(time.monotonic() - started, {}, str(error))
     except Exception as error:

@@ -93,10 +93,13 @@ class _Tuning:
                 raise
 
     def _run_trials(self, journal: Journal, lock: int, stop: Stop) -> None:
-        def begin() -> tuple[int, TrainingRequest] | None:
+        def attend() -> None:
             if stop.requested:
                 ended = sum(trial.state != "running" for trial in journal.trials)
                 raise stop.preempted(f"{ended} trials are finished, in {self.place.directory}")
+
+        def begin() -> tuple[int, TrainingRequest] | None:
+            attend()
             _raise_if_hopeless(journal.trials)
             late = self.settings.timeout_seconds and time.monotonic() - self.started > self.settings.timeout_seconds
             trial = None if late and journal.trials else journal.begin()
@@ -105,6 +108,7 @@ class _Tuning:
         def end(number: int, outcome: Any) -> None:
             journal.end(number, outcome)
             self._delete_models(journal)
+            self.place.delete_checkpoints(number)
             self.copies.save(sum(trial.state != "running" for trial in journal.trials))
 
         self._delete_models(journal)
@@ -113,12 +117,14 @@ class _Tuning:
                 end(task[0], attempt(self.train, task[1], _reporter(journal, task[0])))
             return
         with Workers(self.train, self.settings.parallel_trials, lock, self.request.accelerator) as workers:
-            workers.run(begin, journal.report, end)
+            workers.run(attend, begin, journal.report, end)
 
     def _result(self, journal: Journal) -> TuningResult:
         trials, best = journal.trials, journal.best
         if best is None:
             errors = [trial.error for trial in trials if trial.error]
+            if not errors:
+                raise InputError("no trial came to an end within timeout_seconds: allow more, and the study goes on")
             raise InputError(
                 f"none of {len(trials)} trials came to an end, {len(errors)} of them failed; the first: {errors[0]}."
                 f" Delete {self.place.uri or self.place.directory} to try again"

@@ -94,6 +94,7 @@ class Workers:
 
     def run(
         self,
+        attend: Callable[[], None],
         begin: Callable[[], tuple[int, TrainingRequest] | None],
         report: Callable[[int, Epoch], bool],
         end: Callable[[int, Outcome], None],
@@ -101,6 +102,7 @@ class Workers:
         """Trains all that ``begin`` gives.
 
         Args:
+            attend: Called twice a second or more; what it raises ends this.
             begin: Returns the next trial's number and request; None when there is none for now.
             report: Is told every epoch; returns whether to stop the trial there.
             end: Is told how each trial ended.
@@ -108,10 +110,8 @@ class Workers:
         Raises:
             ShipwayError: What ended a process and is not the trial's fault.
         """
-        while True:
-            busy = list(self._busy(begin))
-            if not busy:
-                return
+        while busy := list(self._busy(begin)):
+            attend()
             for ready in wait([worker.connection for worker in busy], LOOK_SECONDS):
                 self._hear(next(worker for worker in busy if worker.connection is ready), report, end)
 
@@ -129,7 +129,7 @@ class Workers:
         number, seconds = worker.trial or 0, time.monotonic() - worker.started
         try:
             said: Any = worker.connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # nothing, or half a message
             self._workers[self._workers.index(worker)] = None
             end(number, Outcome(seconds, {}, _death(worker.end())))
             return
