@@ -97,15 +97,15 @@ class Fitting:
         self._resume(state)
         step = self._prepared(Step(trained, encoding, self.settings))
         batches = self._batches(state)
-        while not self.progress.finished:
-            try:
+        try:
+            while not self.progress.finished:
                 self._epoch(state, step, batches)
-            finally:
                 batches.close()
-            batches = self._batches(state, following=True)
-            if self._judged(state, encoding):
-                break
-        batches.close()
+                batches = self._batches(state, following=True)
+                if self._judged(state, encoding):
+                    break
+        finally:
+            batches.close()
         network.load_state_dict(state.best)
         network.cpu().eval()
 
@@ -116,7 +116,8 @@ class Fitting:
 
     def _prepared(self, step: nn.Module) -> nn.Module:
         if self.request.compiled:
-            step, self.notes["compiled"] = compiled(step, self._moved(self.data.sample.take(slice(0, 2))))
+            with self._autocast():
+                step, self.notes["compiled"] = compiled(step, self._moved(self.data.sample.take(slice(0, 2))))
         if self.world.size > 1:
             devices = [self.device] if self.device.type == "cuda" else None
             step = nn.parallel.DistributedDataParallel(step, device_ids=devices)
@@ -124,7 +125,7 @@ class Fitting:
 
     def _epoch(self, state: TrainingState, step: nn.Module, batches: Iterator[Batch]) -> None:
         """Goes through the rest of an epoch."""
-        total = torch.tensor(state.loss, device=self.device)
+        total = torch.tensor(state.loss, dtype=torch.float64, device=self.device)
         self.speed.resume()
         for batch in batches:
             with users_code("a training step", wholly=False):
@@ -195,6 +196,8 @@ class Fitting:
         self._saved_step, saved = found
         own = saved["own"]
         self.progress.history = state.restore(saved["document"], own[self.world.rank % len(own)])
+        if len(own) != self.world.size:
+            state.loss = sum(each["loss"] for each in own) if self.world.rank == 0 else 0.0
         self.notes["resumed_from_step"] = self._saved_step
 
     def _save(self, state: TrainingState, wait: bool) -> None:

@@ -77,7 +77,8 @@ class TrainingState:
         self.trained.load_state_dict(document["trained"])
         self.averaged.load_state_dict(document["averaged"])
         self.optimizer.load_state_dict(document["optimizer"])
-        self.scaler.load_state_dict(document["scaler"])
+        if document["scaler"]:  # of a training in another precision there is none
+            self.scaler.load_state_dict(document["scaler"])
         self.best, self.epoch, self.step = document["best"], document["epoch"], document["step"]
         self.loss = own["loss"]
         torch.set_rng_state(own["torch"])

@@ -63,17 +63,24 @@ def autocast(precision: str, device: torch.device) -> Callable[[], AbstractConte
 def compiled(step: nn.Module, example: tuple[Tensor, ...]) -> tuple[nn.Module, str]:
     """Returns the step compiled, or as it is where that fails; and what came of it.
 
+    Trying it leaves weights, gathered statistics and random numbers as they were.
+
     Args:
-        step: What to compile.
-        example: A batch to try it with.
+        step: What to compile; it has no gradients yet.
+        example: A batch to try it with, forwards and backwards.
     """
+    gathered = [(buffer, buffer.clone()) for buffer in step.buffers()]
     try:
-        made = torch.compile(step)
-        with torch.random.fork_rng(), torch.no_grad():
-            made(*example)
+        made: nn.Module = torch.compile(step)
+        with torch.random.fork_rng():
+            made(*example).backward()
     except Exception as error:  # noqa: BLE001 - the compiler fails in many ways, none of which need end a training
         reason = f"not compiled: {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
         logger.warning("%s; training goes on without", reason)
         torch.compiler.reset()
         return step, reason
+    finally:
+        step.zero_grad()
+        for buffer, before in gathered:
+            buffer.copy_(before)
     return made, "compiled"

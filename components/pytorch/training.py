@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -111,8 +112,12 @@ def train_in(
     if world.rank:
         torch.manual_seed(settings.seed + (world.rank << 32))  # each process leaves out units of its own
         with interruptions() as stop:
-            Fitting(request, data, chosen, world, None, stop).run(network)
+            fitting = Fitting(request, data, chosen, world, None, stop)
+            with memory_for(fitting.schedule.rows_per_step):
+                fitting.run(network)
         return None
+    if request.network not in NETWORKS:
+        _try_export(request, data, network)
     identity = request.identity("pytorch")
     checkpoints = Checkpoints(
         checkpoint_directory(request.checkpoint_uri, "pytorch", request.model_name, identity), identity
@@ -161,8 +166,22 @@ def _published(
     )
 
 
+def _try_export(request: TrainingRequest, data: TrainingData, network: nn.Module) -> None:
+    """Finds out before the training, and not after it, whether a network of the user's can be exported.
+
+    Raises:
+        InputError: When it cannot.
+    """
+    from shipway.components.pytorch.export import export
+
+    what = f"exporting {request.network}, which torch.export and ONNX must be able to follow,"
+    with users_code(what), torch.random.fork_rng(), tempfile.TemporaryDirectory(prefix="shipway-export-") as directory:
+        export(network, data.encoders, data.label_names, Path(directory))
+
+
 def _configure(world: World, chosen: Accelerator) -> None:
-    torch.set_num_threads(max(1, min(THREADS, len(os.sched_getaffinity(0)) // world.size)))
+    beside = int(os.environ["LOCAL_WORLD_SIZE"]) if world.size > 1 else 1
+    torch.set_num_threads(max(1, min(THREADS, len(os.sched_getaffinity(0)) // beside)))
     torch.use_deterministic_algorithms(True, warn_only=chosen.name == "gpu")
     if chosen.name == "gpu":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
@@ -174,6 +193,8 @@ def _built(request: TrainingRequest, data: TrainingData) -> nn.Module:
     network = find_builder(request.network, request.network_code, NETWORKS)(spec)
     if not isinstance(network, nn.Module):
         raise InputError(f"{request.network} must return a torch.nn.Module, it returned {type(network).__name__}")
+    if not any(weight.requires_grad for weight in network.parameters()):
+        raise InputError(f"{request.network} has no weights that learn (parameters with requires_grad)")
     example = torch.zeros(2, spec.numeric_width), torch.zeros(2, len(spec.cardinalities), dtype=torch.int64)
     with users_code(f"{request.network}, given 2 rows,"), torch.no_grad(), torch.random.fork_rng():
         shape = tuple(network.eval()(*example).shape)

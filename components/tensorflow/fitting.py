@@ -96,15 +96,15 @@ class Fitting:
             self.notes["compiled"] = step.compile(self.data.sample.take(slice(0, self.schedule.rows_per_step)).arrays)
         scores = scores_of(network, encoders)
         batches = self._batches(state)
-        while not self.progress.finished:
-            try:
+        try:
+            while not self.progress.finished:
                 self._epoch(state, step, batches)
-            finally:
                 batches.close()
-            batches = self._batches(state, following=True)
-            if self._judged(state, scores):
-                break
-        batches.close()
+                batches = self._batches(state, following=True)
+                if self._judged(state, scores):
+                    break
+        finally:
+            batches.close()
         state.give_best()
 
     def _batches(self, state: TrainingState, following: bool = False) -> Any:

@@ -27,6 +27,7 @@ from shipway.components.common.training import (
     open_training_data,
     users_code,
 )
+from shipway.components.common.training.accelerators import Accelerator
 from shipway.components.common.training.interruption import interruptions
 from shipway.components.common.training.publishing import ENCODERS_FILE
 from shipway.components.tensorflow.export import export
@@ -79,6 +80,8 @@ def prune_tensorflow(
         hyperparameters=fine_tuning(parent, settings),
         devices=1,
     )
+    chosen = choose(asked)
+    configure(asked, chosen)  # before TensorFlow has run anything
     spec = NetworkSpec(encoders, parent.label_names, asked.hyperparameters)
     values = _values(Path(request.parent))
     network = _built(asked, spec, values)
@@ -86,7 +89,7 @@ def prune_tensorflow(
     masked = _Masked(network, kept)
     digests = None
     if settings.fine_tune_epochs:
-        digests = _fine_tuned(masked, asked, spec, values, kept, parent).digests
+        digests = _fine_tuned(masked, asked, chosen, spec, values, kept, parent).digests
     masked.settle()
     return publish_optimized(
         request,
@@ -165,6 +168,7 @@ def _kernels(network: keras.Model) -> list[keras.Variable]:
 def _fine_tuned(
     network: _Masked,
     asked: TrainingRequest,
+    chosen: Accelerator,
     spec: NetworkSpec,
     values: Sequence[Array],
     kept: Sequence[Array],
@@ -172,8 +176,6 @@ def _fine_tuned(
 ) -> TrainingData:
     data = open_training_data(asked.train, asked.validation, asked.label, asked.hyperparameters, spec.encoders)
     check_classes(parent, data.label_names)
-    chosen = choose(asked)
-    configure(asked, chosen)
     with in_precision(chosen.precision):
         trained = _Masked(_built(asked, spec, values), kept)
     with interruptions() as stop:

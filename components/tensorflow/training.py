@@ -133,7 +133,9 @@ def train_in(
         trained = _built(request, data)
     if world.rank:
         with interruptions() as stop:
-            Fitting(request, data, chosen, world, None, stop).run(network, trained)
+            fitting = Fitting(request, data, chosen, world, None, stop)
+            with memory_for(fitting.schedule.rows_per_step):
+                fitting.run(network, trained)
         return None
     identity = request.identity("tensorflow")
     checkpoints = Checkpoints(

@@ -1,9 +1,11 @@
 """What is TensorFlow's own in training: devices, precision, XLA, the optimizer, Keras's kinds of models."""
 
+import gc
 import json
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import keras
@@ -192,6 +194,19 @@ def test_a_second_training_of_the_same_process_gives_the_same_model(trained, tra
     first, second = (read_model(train(trained, out, epochs=1)) for out in ("first", "second"))
     assert first.files["model.onnx"] == second.files["model.onnx"]
     assert first.metrics == second.metrics
+
+
+def test_left_by_an_error_it_reads_no_further(trained, train):
+    def leave(epoch):
+        raise KeyError(epoch.epoch)
+
+    gc.disable()  # which would end it too, some time
+    try:
+        with pytest.raises(KeyError):
+            train(trained, "left", on_epoch=leave, batch_size=16)
+        assert "input" not in {thread.name for thread in threading.enumerate()}
+    finally:
+        gc.enable()
 
 
 def test_the_graph_is_traced_once_though_the_last_batch_is_smaller(trained, train, own):

@@ -95,6 +95,27 @@ def test_an_error_of_all_is_told_once_as_what_it_is(trained, train, tmp_path):
         train(trained, "wrong", **{**TOGETHER, "network": "own:build", "network_code": str(code)})
 
 
+def test_memory_that_runs_out_in_any_process_is_told_with_what_to_try(trained, train, tmp_path):
+    code = tmp_path / "greedy.py"
+    code.write_text(
+        textwrap.dedent("""
+            import os
+            import keras
+            class Greedy(keras.Model):
+                def __init__(self, spec):
+                    super().__init__()
+                    self.last = keras.layers.Dense(spec.classes)
+                def call(self, numeric, categorical, training=False):
+                    if training and os.environ["RANK"] == "1":
+                        raise MemoryError("can't allocate memory")
+                    return self.last(numeric)
+            build = Greedy
+            """)
+    )
+    with pytest.raises(InputError, match=r"out of memory with batches of \d+ rows: try batch_size="):
+        train(trained, "greedy", **{**TOGETHER, "network": "greedy:build", "network_code": str(code)})
+
+
 def test_a_process_that_is_killed_ends_the_training(trained):
     process = start(trained, "bereft", batch_size=16, checkpoint_interval_seconds=0.1, epochs=50)
     while process.poll() is None and not list((trained / "checkpoints" / "bereft").rglob("MANIFEST.json")):

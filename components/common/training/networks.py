@@ -24,7 +24,7 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,6 +34,9 @@ from shipway.components.common.preprocessing import Encoders
 from shipway.components.common.training.settings import Hyperparameters
 
 __all__ = ["NetworkSpec", "find_builder", "memory_for", "network_digest", "users_code"]
+
+# Where networks come from: their lines are their authors' also where they are installed among the libraries.
+_users_packages: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -105,21 +108,23 @@ def find_builder(
         builtin: The family's own networks.
 
     Raises:
-        InputError: When there is none, or importing it fails.
+        InputError: When there is none, or importing it fails; from a built-in one, when it is given hyperparameters
+            that it does not know.
     """
     if network in builtin:
-        return builtin[network]
+        return lambda spec: _built_in(network, builtin[network], spec)
     name, colon, function = network.partition(":")
     if not (colon and name and function):
         raise InputError(f"network is {network!r}; it must be {', '.join(builtin)} or package.module:function")
-    with users_code(f"importing {name}"):
+    _users_packages.add(name.partition(".")[0])
+    with users_code(f"importing {name}"), _importable(code):
         module = _module(name, code)
     builder = getattr(module, function, None)
     if not callable(builder):
         raise InputError(f"{name} ({getattr(module, '__file__', '?')}) has no function {function!r}")
 
     def build(spec: NetworkSpec) -> Any:
-        with users_code(f"{network} building the network"):
+        with users_code(f"{network} building the network"), _importable(code):
             return builder(spec)
 
     return build
@@ -186,29 +191,51 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def _built_in(network: str, builder: Callable[[NetworkSpec], Any], spec: NetworkSpec) -> Any:
+    if spec.parameters:
+        known = sorted({field.name for field in fields(Hyperparameters)} - {"parameters"})
+        raise InputError(
+            f"the network {network} has no hyperparameter {', '.join(spec.parameters)}; there are {', '.join(known)},"
+            " and what a network of your own reads"
+        )
+    return builder(spec)
+
+
 def _line(error: Exception) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = str(Path(__file__).parents[2])
-    libraries = ("site-packages", "dist-packages", sys.base_prefix, "<frozen")
-    users = [f for f in frames if not f.filename.startswith(own) and not any(part in f.filename for part in libraries)]
+    trace = error.__traceback__
+    frames = zip(traceback.walk_tb(trace), traceback.extract_tb(trace), strict=True)
+    users = [line for (frame, _), line in frames if _is_users(line.filename, frame.f_globals.get("__name__", ""))]
     if not users:
         return ""
     last = users[-1]
     return f"{last.filename}:{last.lineno}, in {last.name}: {last.line}"
 
 
+def _is_users(filename: str, module: str) -> bool:
+    if filename.startswith(str(Path(__file__).parents[2])):
+        return False
+    libraries = ("site-packages", "dist-packages", sys.base_prefix, "<frozen")
+    return module.partition(".")[0] in _users_packages or not any(part in filename for part in libraries)
+
+
+@contextlib.contextmanager
+def _importable(code: str) -> Iterator[None]:
+    """Has modules found in a directory of code, before those that are installed."""
+    folders = [code] if code and Path(code).is_dir() else []
+    sys.path[:0] = folders
+    try:
+        yield
+    finally:
+        for folder in folders:
+            sys.path.remove(folder)
+
+
 def _module(name: str, code: str) -> ModuleType:
-    path = Path(code) if code else None
-    if path is None:
+    path = Path(code)
+    if not code or path.is_dir():
         return importlib.import_module(name)
-    if path.is_dir():
-        sys.path.insert(0, str(path))
-        try:
-            return importlib.import_module(name)
-        finally:
-            sys.path.remove(str(path))
     if not path.is_file():
         raise InputError(f"network_code is {code}, where there is no file")
     spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=None)

@@ -122,18 +122,21 @@ _TYPES = typing.get_type_hints(Hyperparameters)
 
 def _typed(name: str, value: Any) -> Any:
     kind = _TYPES[name]
-    whole = isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()
-    if kind is int and whole:
+    if kind is int and _is_whole(value):
         return int(value)
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
-        return tuple(_typed("epochs", item) for item in value)
+    if typing.get_origin(kind) is tuple and isinstance(value, list | tuple) and all(map(_is_whole, value)):
+        return tuple(map(int, value))
     if typing.get_origin(kind) is Literal and isinstance(value, str):
         return value
     if name == "parameters" and isinstance(value, Mapping):
         return dict(value)
     raise InputError(f"the hyperparameter {name} cannot be {value!r}")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()
 
 
 def _whole(value: Any) -> Any:

@@ -222,3 +222,29 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
         assert rows == 150_000 * times
         peaks.append(peak)
     assert peaks[1] < 1.3 * peaks[0]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        (
+            "label",
+            [1.0, np.inf, 0.0],
+            "1 of 3 rows have no label, or an infinite one, in 'label' of the validation split",
+        ),
+        (
+            "label",
+            [1.0, None, np.nan],
+            "2 of 3 rows have no label, or an infinite one, in 'label' of the validation split",
+        ),
+        ("sample_weight", ["much", "1", "1"], "sample_weight of the validation split must hold numbers"),
+    ],
+)
+def test_labels_and_weights_that_are_none_are_told_with_their_split(tmp_path, column, values, message):
+    table = rows_of(3).set_column(6, "label", pa.array([1.0, 0.0, 1.0]))
+    place = table.schema.get_field_index(column)
+    held_out = table.drop_columns([column] if place >= 0 else []).append_column(column, pa.array(values))
+    dataset(tmp_path / "train", table, 3)
+    dataset(tmp_path / "validation", held_out, 3)
+    with pytest.raises(InputError, match=message):
+        open_training_data(tmp_path / "train", tmp_path / "validation", "label", Hyperparameters())

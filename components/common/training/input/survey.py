@@ -65,7 +65,7 @@ def survey(rows: ParquetRows, label: str) -> Survey:
     """Reads the label and the weights of every row.
 
     Raises:
-        InputError: When a label is missing, or a weight is missing, negative or not finite, or all are 0.
+        InputError: When a label is missing or infinite, or a weight is no number, negative or not finite, or all are 0.
     """
     weighted = WEIGHT_COLUMN in rows.schema.names
     columns = [label, WEIGHT_COLUMN] if weighted else [label]
@@ -76,12 +76,15 @@ def survey(rows: ParquetRows, label: str) -> Survey:
             values = values.dictionary_decode()
         missing += values.null_count
         if pa.types.is_floating(values.type):
-            missing += int(np.isnan(values.drop_null().to_numpy(zero_copy_only=False)).sum())
+            missing += int((~np.isfinite(values.drop_null().to_numpy(zero_copy_only=False))).sum())
         parts.append(pc.value_counts(values))
         if weighted:
             total += _sum_of_weights(rows.name, batch.column(1))
     if missing:
-        raise InputError(f"{missing} of {rows.rows} rows have no label; prepare_data drops such rows: run it first")
+        raise InputError(
+            f"{missing} of {rows.rows} rows have no label, or an infinite one, in {label!r} of the {rows.name} split;"
+            " prepare_data drops rows without a label: run it first"
+        )
     if weighted and not total:
         raise _bad_weights(rows.name)
     together = pa.chunked_array(parts).combine_chunks().flatten()
@@ -93,7 +96,10 @@ def survey(rows: ParquetRows, label: str) -> Survey:
 
 
 def _sum_of_weights(split: str, column: pa.Array) -> float:
-    weights = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    try:
+        weights = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowException as error:
+        raise _bad_weights(split) from error
     if not np.isfinite(weights).all() or (weights < 0).any():
         raise _bad_weights(split)
     return float(weights.sum())
