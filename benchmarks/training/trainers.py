@@ -47,15 +47,16 @@ def train(
         split: Gives what is trained on, once the data is opened.
         on_epoch: As the trainers take it.
     """
-    module = trainer(framework)
-    opened = module.open_training_data
+    from shipway.components.common.training import conducting
+
+    opened = conducting.open_training_data
 
     def watched(*arguments: Any) -> TrainingData:
         data: TrainingData = opened(*arguments)
         return dataclasses.replace(data, train=split(data))  # type: ignore[arg-type]
 
-    module.open_training_data = watched  # type: ignore[attr-defined]
-    return getattr(module, f"train_{framework}")(read_request(request_file), on_epoch)
+    conducting.open_training_data = watched
+    return getattr(trainer(framework), f"train_{framework}")(read_request(request_file), on_epoch)
 
 
 def read_request(file: str | Path) -> Any:

@@ -20,9 +20,10 @@ from shipway.components.common.optimization.settings import OptimizationRequest,
 from shipway.components.common.preprocessing import Encoders
 from shipway.components.common.training import TrainingData, TrainingRequest, memory_for, open_training_data
 from shipway.components.common.training.interruption import interruptions
+from shipway.components.common.training.loop import Loop
 from shipway.components.common.training.publishing import ENCODERS_FILE
 from shipway.components.pytorch.export import export
-from shipway.components.pytorch.fitting import Fitting
+from shipway.components.pytorch.fitting import fit
 from shipway.components.pytorch.training import THREADS, choose
 from shipway.components.pytorch.world import World
 
@@ -151,7 +152,7 @@ def _fine_tuned(
     torch.use_deterministic_algorithms(True, warn_only=chosen.name == "gpu")
     torch.manual_seed(settings.seed)
     with interruptions() as stop:
-        fitting = Fitting(asked, data, chosen, World(), None, stop)
-        with memory_for(fitting.schedule.rows_per_step):
-            fitting.run(network)
+        loop = Loop(asked, data, World(), None, stop)
+        with memory_for(loop.schedule.rows_per_step):
+            fit(loop, chosen, World(), network)
     return data

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 # Threads that wait by spinning take the processor from whatever else runs on it, and from each other.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -26,16 +23,11 @@ from shipway.components.common.training import (
     TrainingData,
     TrainingRequest,
     find_builder,
-    memory_for,
-    open_training_data,
     users_code,
 )
 from shipway.components.common.training.accelerators import Accelerator, visible_gpus
-from shipway.components.common.training.checkpoints import Checkpoints, checkpoint_directory
-from shipway.components.common.training.gpu_usage import GpuUsage
-from shipway.components.common.training.interruption import interruptions
-from shipway.components.common.training.tracking import tracked
-from shipway.components.pytorch.fitting import Fitting
+from shipway.components.common.training.conducting import Fit, conduct
+from shipway.components.pytorch.fitting import fit
 from shipway.components.pytorch.network import NETWORKS
 from shipway.components.pytorch.world import World
 
@@ -43,8 +35,6 @@ __all__ = ["train_pytorch"]
 
 # Fixed, as the order of a sum depends on it; more do not help batches of a few thousand rows.
 THREADS = 2
-
-logger = logging.getLogger(__name__)
 
 
 def train_pytorch(request: TrainingRequest, on_epoch: Callable[[Epoch], bool] | None = None) -> ModelDescription:
@@ -100,70 +90,29 @@ def train_in(
     Raises:
         InputError, Preempted: As :func:`train_pytorch`.
     """
-    started = time.monotonic()
-    if world.rank == 0:
-        logger.info("training on %d x %s: %s", chosen.devices, chosen.name, chosen.reason)
-        logger.info("precision %s: %s", chosen.precision, chosen.precision_reason)
-    settings = request.hyperparameters
-    data = open_training_data(request.train, request.validation, request.label, settings)
-    _configure(world, chosen)
-    torch.manual_seed(settings.seed)
-    network = _built(request, data)
-    if world.rank:
-        torch.manual_seed(settings.seed + (world.rank << 32))  # each process leaves out units of its own
-        with interruptions() as stop:
-            fitting = Fitting(request, data, chosen, world, None, stop)
-            with memory_for(fitting.schedule.rows_per_step):
-                fitting.run(network)
-        return None
-    if request.network not in NETWORKS:
-        _try_export(request, data, network)
-    identity = request.identity("pytorch")
-    checkpoints = Checkpoints(
-        checkpoint_directory(request.checkpoint_uri, "pytorch", request.model_name, identity), identity
-    )
-    tracking = tracked(request, "pytorch", request.identity_digest("pytorch"))
-    with tracking as tracker, GpuUsage(chosen.gpus) as usage:
-        tracker.parameters({**asdict(settings), **chosen.record, "network": request.network})
 
-        def after_epoch(epoch: Epoch) -> bool:
-            tracker.epoch(epoch, fitting.speed.rows_per_second)
-            return on_epoch(epoch) if on_epoch else False
+    def prepare(data: TrainingData) -> tuple[Fit, Callable[[Path], None]]:
+        seed = request.hyperparameters.seed
+        _configure(world, chosen)
+        torch.manual_seed(seed)
+        network = _built(request, data)
+        if world.rank:
+            torch.manual_seed(seed + (world.rank << 32))  # each process leaves out units of its own
+        elif request.network not in NETWORKS:
+            _try_export(request, data, network)
 
-        with interruptions() as stop:
-            fitting = Fitting(request, data, chosen, world, checkpoints, stop, after_epoch)
-            try:
-                with memory_for(fitting.schedule.rows_per_step):
-                    fitting.run(network)
-            finally:
-                checkpoints.wait()
-        training = {
-            **chosen.record,
-            **fitting.notes,
-            **usage.summary(),
-            "rows_per_second": round(fitting.speed.rows_per_second),
-            "seconds": round(time.monotonic() - started, 3),
-        }
-        description = _published(request, data, fitting, training, network)
-        tracker.model(description, Path(request.model))
-    checkpoints.clear()
-    return description
+        def export(directory: Path) -> None:
+            _export(network, data, directory)
+
+        return lambda loop: fit(loop, chosen, world, network), export
+
+    return conduct(request, "pytorch", chosen, world, prepare, on_epoch)
 
 
-def _published(
-    request: TrainingRequest, data: TrainingData, fitting: Fitting, training: dict[str, Any], network: nn.Module
-) -> ModelDescription:
-    from shipway.components.common.training.publishing import publish
+def _export(network: nn.Module, data: TrainingData, directory: Path) -> None:
     from shipway.components.pytorch.export import export
 
-    return publish(
-        request,
-        "pytorch",
-        data,
-        fitting.progress,
-        training,
-        lambda directory: export(network, data.encoders, data.label_names, directory),
-    )
+    export(network, data.encoders, data.label_names, directory)
 
 
 def _try_export(request: TrainingRequest, data: TrainingData, network: nn.Module) -> None:
@@ -172,11 +121,9 @@ def _try_export(request: TrainingRequest, data: TrainingData, network: nn.Module
     Raises:
         InputError: When it cannot.
     """
-    from shipway.components.pytorch.export import export
-
     what = f"exporting {request.network}, which torch.export and ONNX must be able to follow,"
     with users_code(what), torch.random.fork_rng(), tempfile.TemporaryDirectory(prefix="shipway-export-") as directory:
-        export(network, data.encoders, data.label_names, Path(directory))
+        _export(network, data, Path(directory))
 
 
 def _configure(world: World, chosen: Accelerator) -> None:

@@ -29,9 +29,10 @@ from shipway.components.common.training import (
 )
 from shipway.components.common.training.accelerators import Accelerator
 from shipway.components.common.training.interruption import interruptions
+from shipway.components.common.training.loop import Loop
 from shipway.components.common.training.publishing import ENCODERS_FILE
 from shipway.components.tensorflow.export import export
-from shipway.components.tensorflow.fitting import Fitting
+from shipway.components.tensorflow.fitting import fit
 from shipway.components.tensorflow.network import NETWORKS, logits_of
 from shipway.components.tensorflow.step import in_precision
 from shipway.components.tensorflow.training import choose, configure
@@ -179,7 +180,7 @@ def _fine_tuned(
     with in_precision(chosen.precision):
         trained = _Masked(_built(asked, spec, values), kept)
     with interruptions() as stop:
-        fitting = Fitting(asked, data, chosen, World(), None, stop)
-        with memory_for(fitting.schedule.rows_per_step):
-            fitting.run(network, trained)
+        loop = Loop(asked, data, World(), None, stop)
+        with memory_for(loop.schedule.rows_per_step):
+            fit(loop, chosen, World(), network, trained)
     return data

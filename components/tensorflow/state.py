@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from shipway.components.common.errors import InputError
 from shipway.components.common.model import Epoch
 from shipway.components.tensorflow.optimizer import AdamW
 
-__all__ = ["TrainingState", "packed", "read_state", "unpacked", "write_state"]
+__all__ = ["TrainingState", "packed", "unpacked"]
 
 FILE = "state.npz"
 _VALUES = "values.json"
@@ -52,6 +52,10 @@ class TrainingState:
         """The total; asking waits until all steps are done."""
         return float(self.total)
 
+    def whole_loss(self) -> float:
+        """Returns the total, which is all processes'."""
+        return self.loss
+
     def take_over(self) -> None:
         """Copies to the averaged network what is not averaged: the statistics that a network gathers itself."""
         mine, theirs = self.averaged.non_trainable_variables, self.trained.non_trainable_variables
@@ -70,8 +74,15 @@ class TrainingState:
         """Leaves the averaged network with the best weights."""
         _assign(self.averaged.variables, self.best)
 
-    def document(self, history: Sequence[Epoch]) -> dict[str, Any]:
-        """Returns the state: numbers, and lists of arrays."""
+    def read(self, directory: Path) -> dict[str, Any]:
+        """Reads what a writer wrote; nothing in it is run."""
+        return _load(directory / FILE)
+
+    def writer(self, history: Sequence[Epoch]) -> Callable[[Path], None]:
+        """Returns what writes the state into a directory."""
+        return lambda directory: _save(directory / FILE, self._document(history))
+
+    def _document(self, history: Sequence[Epoch]) -> dict[str, Any]:
         return {
             "trained": _values(self.trained.variables),
             "averaged": _values(self.averaged.variables),
@@ -107,16 +118,6 @@ def packed(document: Mapping[str, Any]) -> bytes:
 def unpacked(data: bytes) -> dict[str, Any]:
     """Returns the document that :func:`packed` took; nothing in it is run."""
     return _load(io.BytesIO(data))
-
-
-def read_state(directory: Path) -> dict[str, Any]:
-    """Reads what :func:`write_state` wrote; nothing in it is run."""
-    return _load(directory / FILE)
-
-
-def write_state(directory: Path, document: Mapping[str, Any]) -> None:
-    """Writes a state into a directory."""
-    _save(directory / FILE, document)
 
 
 def _save(file: Any, document: Mapping[str, Any]) -> None:

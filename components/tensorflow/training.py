@@ -6,11 +6,9 @@ import contextlib
 import logging
 import os
 import sys
-import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -24,16 +22,11 @@ from shipway.components.common.training import (
     TrainingData,
     TrainingRequest,
     find_builder,
-    memory_for,
-    open_training_data,
     users_code,
 )
 from shipway.components.common.training.accelerators import Accelerator, visible_gpus
-from shipway.components.common.training.checkpoints import Checkpoints, checkpoint_directory
-from shipway.components.common.training.gpu_usage import GpuUsage
-from shipway.components.common.training.interruption import interruptions
-from shipway.components.common.training.tracking import tracked
-from shipway.components.tensorflow.fitting import Fitting
+from shipway.components.common.training.conducting import Fit, conduct
+from shipway.components.tensorflow.fitting import fit
 from shipway.components.tensorflow.network import NETWORKS, logits_of
 from shipway.components.tensorflow.step import in_precision
 from shipway.components.tensorflow.world import World
@@ -42,8 +35,6 @@ __all__ = ["train_tensorflow"]
 
 # Fixed, as the order of a sum depends on it; more do not help batches of a few thousand rows.
 THREADS = 2
-
-logger = logging.getLogger(__name__)
 
 
 def train_tensorflow(request: TrainingRequest, on_epoch: Callable[[Epoch], bool] | None = None) -> ModelDescription:
@@ -123,66 +114,20 @@ def train_in(
     Raises:
         InputError, Preempted: As :func:`train_tensorflow`.
     """
-    started = time.monotonic()
-    if world.rank == 0:
-        logger.info("training on %d x %s: %s", chosen.devices, chosen.name, chosen.reason)
-        logger.info("precision %s: %s", chosen.precision, chosen.precision_reason)
-    data = open_training_data(request.train, request.validation, request.label, request.hyperparameters)
-    network = _built(request, data)
-    with world.strategy.scope(), in_precision(chosen.precision):
-        trained = _built(request, data)
-    if world.rank:
-        with interruptions() as stop:
-            fitting = Fitting(request, data, chosen, world, None, stop)
-            with memory_for(fitting.schedule.rows_per_step):
-                fitting.run(network, trained)
-        return None
-    identity = request.identity("tensorflow")
-    checkpoints = Checkpoints(
-        checkpoint_directory(request.checkpoint_uri, "tensorflow", request.model_name, identity), identity
-    )
-    tracking = tracked(request, "tensorflow", request.identity_digest("tensorflow"))
-    with tracking as tracker, GpuUsage(chosen.gpus) as usage:
-        tracker.parameters({**asdict(request.hyperparameters), **chosen.record, "network": request.network})
 
-        def after_epoch(epoch: Epoch) -> bool:
-            tracker.epoch(epoch, fitting.speed.rows_per_second)
-            return on_epoch(epoch) if on_epoch else False
+    def prepare(data: TrainingData) -> tuple[Fit, Callable[[Path], None]]:
+        network = _built(request, data)
+        with world.strategy.scope(), in_precision(chosen.precision):
+            trained = _built(request, data)
 
-        with interruptions() as stop:
-            fitting = Fitting(request, data, chosen, world, checkpoints, stop, after_epoch)
-            try:
-                with memory_for(fitting.schedule.rows_per_step):
-                    fitting.run(network, trained)
-            finally:
-                checkpoints.wait()
-        training = {
-            **chosen.record,
-            **fitting.notes,
-            **usage.summary(),
-            "rows_per_second": round(fitting.speed.rows_per_second),
-            "seconds": round(time.monotonic() - started, 3),
-        }
-        description = _published(request, data, fitting, training, network)
-        tracker.model(description, Path(request.model))
-    checkpoints.clear()
-    return description
+        def export_network(directory: Path) -> None:
+            from shipway.components.tensorflow.export import export
 
+            export(network, data.encoders, data.label_names, directory)
 
-def _published(
-    request: TrainingRequest, data: TrainingData, fitting: Fitting, training: dict[str, Any], network: keras.Model
-) -> ModelDescription:
-    from shipway.components.common.training.publishing import publish
-    from shipway.components.tensorflow.export import export
+        return lambda loop: fit(loop, chosen, world, network, trained), export_network
 
-    return publish(
-        request,
-        "tensorflow",
-        data,
-        fitting.progress,
-        training,
-        lambda directory: export(network, data.encoders, data.label_names, directory),
-    )
+    return conduct(request, "tensorflow", chosen, world, prepare, on_epoch)
 
 
 def _built(request: TrainingRequest, data: TrainingData) -> keras.Model:

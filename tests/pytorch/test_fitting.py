@@ -9,6 +9,7 @@ from torch import nn
 
 from shipway.components.common.errors import InputError
 from shipway.components.pytorch.state import TrainingState
+from shipway.components.pytorch.world import World
 
 OWN = """
     import os
@@ -73,15 +74,17 @@ def test_nothing_reads_on_after_an_error_between_two_epochs(trained, train):
 
 
 @pytest.mark.parametrize("scaled", [(False, True), (True, False)])
-def test_a_state_is_taken_up_in_another_precision(scaled):
+def test_a_state_is_taken_up_in_another_precision(tmp_path, scaled):
     """As where a training that computed in bf16 goes on on a GPU that only takes fp16."""
 
     def state(scaler):
         network = nn.Linear(2, 2)
         optimizer = torch.optim.AdamW(network.parameters())
-        return TrainingState(network, nn.Linear(2, 2), optimizer, torch.amp.GradScaler("cpu", enabled=scaler))
+        scaling = torch.amp.GradScaler("cpu", enabled=scaler)
+        return TrainingState(network, nn.Linear(2, 2), optimizer, scaling, World(), torch.zeros(()))
 
     before, after = map(state, scaled)
-    after.restore(before.document([]), before.own())
+    before.writer([])(tmp_path)
+    after.restore(after.read(tmp_path))
     assert torch.equal(after.trained.weight, before.trained.weight)
     assert after.scaler.is_enabled() == scaled[1]

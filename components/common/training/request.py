@@ -13,7 +13,7 @@ from shipway.components.common.errors import InputError
 from shipway.components.common.training.networks import network_digest
 from shipway.components.common.training.settings import Hyperparameters
 
-__all__ = ["TrainingRequest"]
+__all__ = ["TrainingRequest", "identity_digest"]
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,6 @@ class TrainingRequest:
             **json.loads(json.dumps(asdict(self.hyperparameters))),
         }
 
-    def identity_digest(self, framework: str) -> str:
-        """Returns the SHA-256 of :meth:`identity`, in hexadecimal."""
-        return hashlib.sha256(json.dumps(self.identity(framework), sort_keys=True).encode()).hexdigest()
-
     def to_json(self) -> str:
         """Returns the request as a JSON text."""
         return json.dumps(asdict(self), sort_keys=True)
@@ -100,3 +96,8 @@ class TrainingRequest:
             return cls(**members)
         except TypeError as error:
             raise InputError(f"no training request: {error}") from error
+
+
+def identity_digest(identity: Mapping[str, Any]) -> str:
+    """Returns the SHA-256 of a training's identity, in hexadecimal."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
