@@ -59,7 +59,7 @@ class Epochs:
         if first_step or shard != (0, 1):
             raise ValueError("a measured training is one process and is not resumed")
         if epoch >= len(self.turns):
-            return iter(())
+            return (batch for batch in ())  # a generator, which can be closed
         turn = self.turns[epoch]
         return _Timed(self.sources[turn.source](rows_per_step, seed, epoch), turn, self.speeds.append)
 
