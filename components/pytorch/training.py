@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from shipway.components.common.training import (
     users_code,
 )
 from shipway.components.common.training.accelerators import Accelerator, visible_gpus
-from shipway.components.common.training.conducting import Fit, conduct
+from shipway.components.common.training.conducting import Fit, conduct, try_export
 from shipway.components.pytorch.fitting import fit
 from shipway.components.pytorch.network import NETWORKS
 from shipway.components.pytorch.world import World
@@ -98,32 +97,18 @@ def train_in(
         network = _built(request, data)
         if world.rank:
             torch.manual_seed(seed + (world.rank << 32))  # each process leaves out units of its own
-        elif request.network not in NETWORKS:
-            _try_export(request, data, network)
 
-        def export(directory: Path) -> None:
-            _export(network, data, directory)
+        def export_network(directory: Path) -> None:
+            from shipway.components.pytorch.export import export
 
-        return lambda loop: fit(loop, chosen, world, network), export
+            export(network, data.encoders, data.label_names, directory)
+
+        if world.rank == 0 and request.network not in NETWORKS:
+            with torch.random.fork_rng():
+                try_export(request, export_network)
+        return lambda loop: fit(loop, chosen, world, network), export_network
 
     return conduct(request, "pytorch", chosen, world, prepare, on_epoch)
-
-
-def _export(network: nn.Module, data: TrainingData, directory: Path) -> None:
-    from shipway.components.pytorch.export import export
-
-    export(network, data.encoders, data.label_names, directory)
-
-
-def _try_export(request: TrainingRequest, data: TrainingData, network: nn.Module) -> None:
-    """Finds out before the training, and not after it, whether a network of the user's can be exported.
-
-    Raises:
-        InputError: When it cannot.
-    """
-    what = f"exporting {request.network}, which torch.export and ONNX must be able to follow,"
-    with users_code(what), torch.random.fork_rng(), tempfile.TemporaryDirectory(prefix="shipway-export-") as directory:
-        _export(network, data, Path(directory))
 
 
 def _configure(world: World, chosen: Accelerator) -> None:

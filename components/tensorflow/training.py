@@ -25,7 +25,7 @@ from shipway.components.common.training import (
     users_code,
 )
 from shipway.components.common.training.accelerators import Accelerator, visible_gpus
-from shipway.components.common.training.conducting import Fit, conduct
+from shipway.components.common.training.conducting import Fit, conduct, try_export
 from shipway.components.tensorflow.fitting import fit
 from shipway.components.tensorflow.network import NETWORKS, logits_of
 from shipway.components.tensorflow.step import in_precision
@@ -125,6 +125,8 @@ def train_in(
 
             export(network, data.encoders, data.label_names, directory)
 
+        if world.rank == 0 and request.network not in NETWORKS:
+            try_export(request, export_network)
         return lambda loop: fit(loop, chosen, world, network, trained), export_network
 
     return conduct(request, "tensorflow", chosen, world, prepare, on_epoch)

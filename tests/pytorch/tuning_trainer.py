@@ -54,8 +54,9 @@ def train(request, on_epoch=None):
                 raise InputError(f"training diverged in epoch {number}: lower learning_rate {settings.learning_rate}")
             history.append(judged(number, weights, rows, labels, held_out, truth))
             say(request, f"epoch {number}")
+            ended = on_epoch is not None and on_epoch(history[-1])
             save(saved, weights, history)
-            if on_epoch and on_epoch(history[-1]):
+            if ended:
                 break
             if stop.requested:
                 raise stop.preempted(f"epoch {number} is saved")

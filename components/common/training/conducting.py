@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 from shipway.components.common.model import Epoch, ModelDescription
@@ -16,11 +17,11 @@ from shipway.components.common.training.data import TrainingData, open_training_
 from shipway.components.common.training.gpu_usage import GpuUsage
 from shipway.components.common.training.interruption import interruptions
 from shipway.components.common.training.loop import Loop, OnEpoch, World
-from shipway.components.common.training.networks import memory_for
+from shipway.components.common.training.networks import memory_for, users_code
 from shipway.components.common.training.request import TrainingRequest, identity_digest
 from shipway.components.common.training.tracking import Tracker, tracked
 
-__all__ = ["Fit", "conduct"]
+__all__ = ["Fit", "conduct", "try_export"]
 
 Fit = Callable[[Loop], None]
 
@@ -82,6 +83,17 @@ def conduct(
         tracker.model(description, Path(request.model))
     checkpoints.clear()
     return description
+
+
+def try_export(request: TrainingRequest, export: Callable[[Path], None]) -> None:
+    """Finds out before a training, and not after it, whether the user's network can be exported.
+
+    Raises:
+        InputError: When it cannot.
+    """
+    what = f"exporting {request.network}, which must be able to become a graph,"
+    with users_code(what), TemporaryDirectory(prefix="shipway-export-") as directory:
+        export(Path(directory))
 
 
 def _fitted(

@@ -210,13 +210,15 @@ def _tensorflow(command: Sequence[str], config: str, place: Path, prefix: str = 
 
 
 def _run(workers: Sequence[_Worker]) -> None:
+    started: list[_Worker] = []
     with interruptions() as stop:
         try:
             for worker in workers:
                 worker.start()
+                started.append(worker)
             first = _wait(workers, stop)
         finally:
-            for worker in workers:
+            for worker in started:
                 worker.signal(signal.SIGKILL)
                 worker.finish()
         if suspects := first or [worker for worker in workers if worker.code]:

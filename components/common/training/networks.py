@@ -131,13 +131,14 @@ def find_builder(
 
 
 def network_digest(network: str, code: str) -> str:
-    """Returns what tells networks apart: the name, with a digest of the code that comes along."""
-    digest = hashlib.sha256()
-    root = Path(code) if code else None
-    if root:
-        for file in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
-            digest.update(file.read_bytes())
-    return f"{network}@{digest.hexdigest()[:16]}" if root else network
+    """Returns what tells networks apart: the name, with a digest of the code and the files that come along."""
+    if not code:
+        return network
+    root, digest = Path(code), hashlib.sha256()
+    for file in sorted(root.rglob("*")) if root.is_dir() else [root]:
+        if file.is_file() and file.suffix != ".pyc":
+            digest.update(f"{file.relative_to(root)} {file.stat().st_size} ".encode() + file.read_bytes())
+    return f"{network}@{digest.hexdigest()[:16]}"
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from shipway.components.common.training.request import TrainingRequest
 __all__ = ["Goal", "OnEpoch", "Outcome", "State", "Train", "Trial", "attempt"]
 
 OnEpoch = Callable[[Epoch], bool]
+# Tells an epoch before it saves it: what is saved and was not told would be missing from the study.
 Train = Callable[[TrainingRequest, OnEpoch | None], ModelDescription]
 State = Literal["complete", "pruned", "failed", "running"]
 

@@ -17,6 +17,7 @@ from shipway.components.common.training.input.windows import Batch, Window, Wind
 __all__ = ["Batch", "Examples", "Prefetched"]
 
 _BATCHES_AHEAD = 4
+_ROWS_IN_ORDER = 1 << 16
 
 Array = np.ndarray[Any, Any]
 T = TypeVar("T")
@@ -58,12 +59,12 @@ class Examples:
         while first < len(windows) and windows[first].rows <= skipped:
             skipped -= windows[first].rows
             first += 1
-        mixed = self._mixed(windows, first, (seed, epoch))
-        return Prefetched(_dealt(mixed, rows_per_step, skipped, shard), _BATCHES_AHEAD)
+        mixed = self._mixed(windows, first, (seed, epoch), skipped, rows_per_step)
+        return Prefetched(_dealt(mixed, rows_per_step, shard), _BATCHES_AHEAD)
 
     def in_order(self, rows: int) -> Iterator[Batch]:
         """Yields all rows in the files' order, in batches of at most so many rows."""
-        windows = self.reader.plan(range(len(self.reader.source.groups)), streams=1)
+        windows = self.reader.plan(range(len(self.reader.source.groups)), _ROWS_IN_ORDER, streams=1)
         with contextlib.closing(Prefetched(self.reader.read(windows), 1)) as read:
             for window in read:
                 for start in range(0, window.rows, rows):
@@ -77,10 +78,16 @@ class Examples:
             start += batch.rows
         return Batch.joined(parts)
 
-    def _mixed(self, windows: Sequence[Window], first: int, seed: tuple[int, int]) -> Iterator[Batch]:
+    def _mixed(
+        self, windows: Sequence[Window], first: int, seed: tuple[int, int], skipped: int, rows: int
+    ) -> Iterator[Batch]:
+        """Yields the windows' rows, each window's in an order of its own, so many at a time."""
         with contextlib.closing(Prefetched(self.reader.read(windows, first), 1)) as read:
             for number, window in enumerate(read, first):
-                yield window.take(self._order(window, (*seed, number)))
+                order = self._order(window, (*seed, number))
+                for start in range(skipped, window.rows, rows):
+                    yield window.take(order[start : start + rows])
+                skipped = 0
 
     def _order(self, window: Batch, seed: tuple[int, ...]) -> Array:
         generator = np.random.default_rng(seed)
@@ -90,21 +97,18 @@ class Examples:
         return generator.choice(window.rows, window.rows, p=odds / odds.sum())
 
 
-def _dealt(windows: Iterator[Batch], rows_per_step: int, skipped: int, shard: tuple[int, int]) -> Iterator[Batch]:
-    """Yields batches of a stream of windows, the first rows skipped."""
+def _dealt(parts: Iterator[Batch], rows_per_step: int, shard: tuple[int, int]) -> Iterator[Batch]:
+    """Yields batches of a stream of smaller ones."""
     rest: list[Batch] = []
-    part = slice(shard[0], None, shard[1])
-    for window in windows:
-        start, skipped = skipped, 0
-        while start < window.rows:
-            stop = start + rows_per_step - sum(batch.rows for batch in rest)
-            rest.append(window.take(slice(start, stop)))
-            start = stop
-            if start <= window.rows:
-                yield _shard(Batch.joined(rest), part)
-                rest = []
+    own = slice(shard[0], None, shard[1])
+    for part in parts:
+        missing = rows_per_step - sum(batch.rows for batch in rest)
+        rest.append(part.take(slice(0, missing)))
+        if part.rows >= missing:
+            yield _shard(Batch.joined(rest), own)
+            rest = [part.take(slice(missing, None))] if part.rows > missing else []
     if rest:
-        yield _shard(Batch.joined(rest), part)
+        yield _shard(Batch.joined(rest), own)
 
 
 def _shard(batch: Batch, part: slice) -> Batch:
@@ -121,20 +125,22 @@ class Prefetched(Iterator[T]):
 
     Args:
         items: What is made; it is closed in its thread.
-        ahead: How many items may wait.
+        ahead: How many items may be made, or in the making, before they are asked for.
     """
 
     def __init__(self, items: Iterator[T], ahead: int) -> None:
         self._items = items
-        self._made: queue.Queue[tuple[str, Any]] = queue.Queue(ahead)
-        self._closed = threading.Event()
+        self._made: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        self._room = threading.Semaphore(ahead)
+        self._closed = False
         self._thread = threading.Thread(target=self._make, name="input", daemon=True)
         self._thread.start()
 
     def __next__(self) -> T:
-        if self._closed.is_set():
+        if self._closed:
             raise StopIteration
         what, item = self._made.get()
+        self._room.release()
         if what == "item":
             return typing.cast(T, item)
         self.close()
@@ -144,27 +150,19 @@ class Prefetched(Iterator[T]):
 
     def close(self) -> None:
         """Ends the thread; nothing more is yielded."""
-        self._closed.set()
+        self._closed = True
+        self._room.release()
         self._thread.join()
 
     def _make(self) -> None:
         try:
-            for item in self._items:
-                if not self._put("item", item):
-                    return
-            self._put("end", None)
+            while self._room.acquire() and not self._closed:
+                self._made.put(("item", next(self._items)))
+        except StopIteration:
+            self._made.put(("end", None))
         except Exception as error:  # noqa: BLE001 - raised again where the items are used
-            self._put("error", error)
+            self._made.put(("error", error))
         finally:
             close = getattr(self._items, "close", None)
             if close:
                 close()
-
-    def _put(self, what: str, item: Any) -> bool:
-        while not self._closed.is_set():
-            try:
-                self._made.put((what, item), timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False

@@ -15,7 +15,9 @@ from shipway.components.common.training.input.files import ParquetRows, RowGroup
 
 __all__ = ["Batch", "Window", "WindowReader"]
 
-_STREAMS = 16
+_STREAMS = 8
+_PIECES = 16
+_READ_ROWS = 1 << 14
 _OPEN_BYTES = 256 << 20
 _WINDOW_BYTES = 64 << 20
 _WINDOW_ROWS = 1 << 19
@@ -105,14 +107,15 @@ class WindowReader:
         row_bytes = 4 * encoders.raw_width + 8 * len(encoders.strings) + 12
         self.window_rows = max(_FEWEST_ROWS, min(_WINDOW_ROWS, _WINDOW_BYTES // row_bytes))
 
-    def plan(self, order: Sequence[int], streams: int = _STREAMS) -> list[Window]:
+    def plan(self, order: Sequence[int], most_rows: int = _WINDOW_ROWS, streams: int = _STREAMS) -> list[Window]:
         """Returns the windows of an epoch that takes the row groups in this order, several at a time.
 
         So few are open at a time that they stay below 256 MiB together.
         """
+        window_rows = min(self.window_rows, most_rows)
         largest = max(group.size_bytes for group in self.source.groups)
         streams = max(1, min(streams, _OPEN_BYTES // max(largest, 1)))
-        most = max(1, self.window_rows // streams)
+        most = max(1, window_rows // _PIECES)
         waiting = list(reversed(order))
         open_groups: list[list[int]] = []
         windows: list[Window] = []
@@ -129,7 +132,7 @@ class WindowReader:
                 rows += taken
                 if not stream[1]:
                     open_groups.remove(stream)
-                if rows >= self.window_rows:
+                if rows >= window_rows:
                     windows.append(Window(tuple(pieces)))
                     pieces, rows = [], 0
         return [*windows, Window(tuple(pieces))] if pieces else windows
@@ -149,7 +152,7 @@ class WindowReader:
             room, at = Batch.empty(window.rows, self.encoders), 0
             for group, rows in window.pieces:
                 if group not in streams:
-                    streams[group] = _Stream(self.source, self.source.groups[group], self._columns, self._piece_rows)
+                    streams[group] = _Stream(self.source, self.source.groups[group], self._columns)
                     streams[group].skip(passed.get(group, 0))
                 for part in streams[group].take(rows):
                     self._fill(room.take(slice(at, at + part.num_rows)), part)
@@ -157,10 +160,6 @@ class WindowReader:
                 if streams[group].done:
                     del streams[group]
             yield room
-
-    @property
-    def _piece_rows(self) -> int:
-        return max(1, self.window_rows // _STREAMS)
 
     def _fill(self, room: Batch, part: pa.RecordBatch) -> None:
         for position, encoder in enumerate(self.encoders.numeric):
@@ -178,8 +177,8 @@ class WindowReader:
 class _Stream:
     """One row group that is being read."""
 
-    def __init__(self, source: ParquetRows, group: RowGroup, columns: Sequence[str], rows: int) -> None:
-        self._batches = source.read(group, columns, rows)
+    def __init__(self, source: ParquetRows, group: RowGroup, columns: Sequence[str]) -> None:
+        self._batches = source.read(group, columns, _READ_ROWS)
         self._left = group.rows
         self._rest: pa.RecordBatch | None = None
 
