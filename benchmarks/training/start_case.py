@@ -18,7 +18,7 @@ from benchmarks.training.trainers import Split, train, trainer
 if TYPE_CHECKING:
     from shipway.components.common.training import Batch, TrainingData
 
-NOT_NEEDED = ("boto3", "google.cloud.storage", "mlflow", "onnxruntime", "optuna", "torch._dynamo")
+NOT_NEEDED = ("boto3", "google.cloud.storage", "mlflow", "onnxruntime", "optuna")
 
 
 class _First:
