@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shipway.components.common.training import Hyperparameters
+from shipway.components.common.training.networks import require_loss
 from shipway.components.pytorch.encoding import Encoding
 
 __all__ = ["Step", "autocast", "compiled"]
@@ -45,7 +46,9 @@ class Step(nn.Module):
         """
         numeric = self.encoding(raw)
         if self._own_step is not None:
-            return self._own_step(numeric, categorical, labels, weights) * len(labels)
+            mean = self._own_step(numeric, categorical, labels, weights)
+            require_loss(self._own_step, tuple(mean.shape) if isinstance(mean, Tensor) else None)
+            return mean * len(labels)
         each = functional.cross_entropy(self.network(numeric, categorical).float(), labels, reduction="none")
         if self._gamma:
             # Where p is 1 the base is 0, which has no slope for a gamma below 1.

@@ -26,6 +26,7 @@ from shipway.components.common.training import (
 )
 from shipway.components.common.training.accelerators import Accelerator, visible_gpus
 from shipway.components.common.training.conducting import Fit, conduct, try_export
+from shipway.components.common.training.networks import require_logits
 from shipway.components.pytorch.fitting import fit
 from shipway.components.pytorch.network import NETWORKS
 from shipway.components.pytorch.world import World
@@ -129,9 +130,6 @@ def _built(request: TrainingRequest, data: TrainingData) -> nn.Module:
         raise InputError(f"{request.network} has no weights that learn (parameters with requires_grad)")
     example = torch.zeros(2, spec.numeric_width), torch.zeros(2, len(spec.cardinalities), dtype=torch.int64)
     with users_code(f"{request.network}, given 2 rows,"), torch.no_grad(), torch.random.fork_rng():
-        shape = tuple(network.eval()(*example).shape)
-    if shape != (2, spec.classes):
-        raise InputError(
-            f"{request.network} must give logits [rows, classes], ({2}, {spec.classes}) for 2 rows; it gave {shape}"
-        )
+        logits = network.eval()(*example)
+    require_logits(request.network, logits, torch.Tensor, (2, spec.classes))
     return network

@@ -66,6 +66,7 @@ class Preprocessing(tf.Module):
 
 
 def _table(vocabulary: tuple[str, ...]) -> tf.lookup.StaticHashTable:
-    keys = tf.constant(vocabulary, tf.string, shape=[len(vocabulary)])
-    values = tf.constant(np.arange(1, len(vocabulary) + 1))
+    # No table may be empty; one that gives its only word what all others get is as good.
+    keys = tf.constant(vocabulary or ("",), tf.string)
+    values = tf.constant(np.arange(1, len(vocabulary) + 1) if vocabulary else np.zeros(1, np.int64))
     return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), default_value=0)

@@ -29,12 +29,18 @@ def logits_of(network: keras.Model, numeric: tf.Tensor, categorical: tf.Tensor, 
         training: Whether it learns.
 
     Raises:
-        InputError: When its inputs have other names.
+        InputError: When its inputs have other names, or none.
     """
-    if inputs := getattr(network, "inputs", None):
+    inputs = getattr(network, "inputs", None) or ()
+    if inputs or isinstance(network, keras.Sequential):
         encoded = {"numeric": numeric, "categorical": categorical}
-        if strange := [layer.name for layer in inputs if layer.name not in encoded]:
-            raise InputError(f"the network's inputs are named {', '.join(strange)}; name them numeric and categorical")
+        names = [layer.name for layer in inputs]
+        if not names or not encoded.keys() >= set(names):
+            raise InputError(
+                f"the network's inputs are named {', '.join(names) or 'not at all'}: a Sequential starts with"
+                f' keras.Input(({numeric.shape[1]},), name="numeric"), a functional model also takes'
+                f' keras.Input(({categorical.shape[1]},), dtype="int64", name="categorical"), one of them or both'
+            )
         tensors = [encoded[layer.name] for layer in inputs]
         return network(tensors if len(tensors) > 1 else tensors[0], training=training)
     return network(numeric, categorical, training=training)

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from shipway.components.common.preprocessing import Encoders
 from shipway.components.common.training import Hyperparameters, Schedule
+from shipway.components.common.training.networks import require_loss
 from shipway.components.tensorflow.encoding import Encoding
 from shipway.components.tensorflow.network import logits_of
 from shipway.components.tensorflow.state import TrainingState
@@ -153,6 +154,10 @@ class Step:
         numeric = self._encoding(raw)
         if self._own_step is not None:
             mean = self._own_step(numeric, categorical, labels, weights)
+            if not isinstance(mean, tf.Tensor):
+                require_loss(self._own_step, None)
+            elif mean.shape.rank is not None:  # a graph may not know it
+                require_loss(self._own_step, tuple(mean.shape))
             return tf.cast(mean, tf.float32) * tf.cast(tf.size(labels), tf.float32)
         logits = tf.cast(logits_of(self._state.trained, numeric, categorical, training=True), tf.float32)
         each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)

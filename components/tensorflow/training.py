@@ -26,6 +26,7 @@ from shipway.components.common.training import (
 )
 from shipway.components.common.training.accelerators import Accelerator, visible_gpus
 from shipway.components.common.training.conducting import Fit, conduct, try_export
+from shipway.components.common.training.networks import require_logits
 from shipway.components.tensorflow.fitting import fit
 from shipway.components.tensorflow.network import NETWORKS, logits_of
 from shipway.components.tensorflow.step import in_precision
@@ -116,6 +117,8 @@ def train_in(
     """
 
     def prepare(data: TrainingData) -> tuple[Fit, Callable[[Path], None]]:
+        # What Keras keeps of a training whose network could not be built would end this one.
+        keras.utils.clear_session(free_memory=False)
         network = _built(request, data)
         with world.strategy.scope(), in_precision(chosen.precision):
             trained = _built(request, data)
@@ -141,11 +144,8 @@ def _built(request: TrainingRequest, data: TrainingData) -> keras.Model:
         raise InputError(f"{request.network} must return a keras.Model, it returned {type(network).__name__}")
     example = tf.zeros([2, spec.numeric_width]), tf.zeros([2, len(spec.cardinalities)], tf.int64)
     with users_code(f"{request.network}, given 2 rows,"), tf.GradientTape() as tape:
-        shape = tuple(logits_of(network, *example).shape)
-    if shape != (2, spec.classes):
-        raise InputError(
-            f"{request.network} must give logits [rows, classes], ({2}, {spec.classes}) for 2 rows; it gave {shape}"
-        )
+        logits = logits_of(network, *example)
+    require_logits(request.network, logits, tf.Tensor, (2, spec.classes))
     local = tf.distribute.get_strategy().experimental_local_results
     known = {id(one) for variable in network.variables for one in local(variable.value)}
     if lost := [variable.name for variable in tape.watched_variables() if id(variable) not in known]:

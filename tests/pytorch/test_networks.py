@@ -43,6 +43,16 @@ OWN = {
                 raise ValueError("no idea")
         def failing(spec):
             return Failing(spec)
+        class TwoAnswers(Own):
+            def forward(self, numeric, categorical):
+                return super().forward(numeric, categorical), numeric
+        def two_answers(spec):
+            return TwoAnswers(spec)
+        class LossOfEachRow(Own):
+            def training_step(self, numeric, categorical, labels, weights):
+                return nn.functional.cross_entropy(self(numeric, categorical), labels, reduction="none") * weights
+        def loss_of_each_row(spec):
+            return LossOfEachRow(spec)
         """,
     "tensorflow": """
         import keras
@@ -74,6 +84,17 @@ OWN = {
                 raise ValueError("no idea")
         def failing(spec):
             return Failing(spec)
+        class TwoAnswers(Own):
+            def call(self, numeric, categorical, training=False):
+                return super().call(numeric, categorical, training), numeric
+        def two_answers(spec):
+            return TwoAnswers(spec)
+        class LossOfEachRow(Own):
+            def training_step(self, numeric, categorical, labels, weights):
+                logits = self(numeric, categorical, training=True)
+                return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits) * weights
+        def loss_of_each_row(spec):
+            return LossOfEachRow(spec)
         """,
 }
 COMMON = """
@@ -81,6 +102,8 @@ def broken(spec):
     return spec.nothing_like_it
 def nothing(spec):
     return None
+def leaving(spec):
+    raise SystemExit(3)
 """
 
 
@@ -125,7 +148,10 @@ def test_a_directory_of_code_is_found(trained, train, code):
         ),
         ("failing", r"failed with ValueError: (.|\n)*no idea(.|\n)*own_network.py:\d+"),
         ("nothing", "must return a .*, it returned NoneType"),
-        ("wrong_shape", r"must give logits \[rows, classes\], \(2, 2\) for 2 rows; it gave \(2, 7\)"),
+        ("wrong_shape", r"must give logits \[rows, classes\], \(2, 2\) for 2 rows, .*; it gave \(2, 7\)"),
+        ("two_answers", r"must give logits \[rows, classes\], .*; it gave a tuple, which is no tensor"),
+        ("loss_of_each_row", r"training_step .*own_network.py:\d+.* a scalar: .*; it returned a tensor of shape"),
+        ("leaving", r"building the network failed with SystemExit: 3 .*own_network.py:\d+, in leaving"),
         ("missing", "has no function 'missing'"),
     ],
 )

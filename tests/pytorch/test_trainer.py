@@ -5,6 +5,7 @@ import math
 import numpy as np
 import onnxruntime
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -93,9 +94,23 @@ def test_strings_alone_and_numbers_alone(data, train, kept, flowers):
     assert roc_auc(truth, scores) > 0.6
 
 
-def test_a_batch_larger_than_the_data_and_one_column_that_is_constant(data, train, flowers):
+def test_a_batch_larger_than_the_data_and_columns_that_tell_nothing(data, train, flowers, caplog):
     table = flowers(20, 0).append_column("constant", pa.array([1.0] * 20))
-    assert read_model(train(data(table, table), batch_size=10**6)).training["rows_per_step"] == 1
+    table = table.append_column("rare", pa.array([f"word {row}" for row in range(20)]))
+    model = train(data(table, table), batch_size=10**6)
+    assert read_model(model).training["rows_per_step"] == 1
+    for name in ("constant", "rare"):
+        assert f"the feature '{name}' tells nothing" in caplog.text
+    assert "'depth'" not in caplog.text
+    changed = table.set_column(table.schema.get_field_index("rare"), "rare", pa.array(["another"] * 20))
+    np.testing.assert_allclose(answers(model, table)[0], answers(model, changed)[0], atol=1e-6)
+
+
+def test_a_validation_split_of_one_class_is_warned_of(data, train, flowers, caplog):
+    table = flowers(200, 0)
+    model = train(data(table, table.filter(pc.equal(table["kind"], "kind 1"))), epochs=1)
+    assert "every row of the validation split is 'kind 1': no ROC AUC can be told" in caplog.text
+    assert read_model(model).history[0].validation_roc_auc is None
 
 
 def with_labels(table, values):
@@ -132,6 +147,13 @@ def test_an_unknown_label_names_the_columns(trained, train):
 def test_a_gpu_that_is_not_there_is_never_replaced_silently(trained, train):
     with pytest.raises(InputError, match="no GPU is visible"):
         train(trained, "gpu", accelerator="gpu")
+
+
+def test_a_network_too_large_for_the_memory_says_so_and_the_next_one_is_trained(trained, train):
+    with pytest.raises(InputError, match=r"the network itself needs too much memory .*narrower hidden_units"):
+        train(trained, "giant", hidden_units=(1 << 16, 1 << 31))
+    assert not (trained / "giant").exists()
+    assert read_model(train(trained, "small", hidden_units=(4,), epochs=1)).training["best_epoch"] == 1
 
 
 def test_a_training_that_diverges_stops_and_leaves_nothing(trained, train):

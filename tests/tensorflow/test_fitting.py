@@ -108,6 +108,8 @@ def sequential(spec):
 def misnamed(spec):
     numeric = keras.Input([spec.numeric_width], name="pixels")
     return keras.Model(numeric, keras.layers.Dense(spec.classes)(numeric))
+def nameless(spec):
+    return keras.Sequential([keras.layers.Dense(16, "tanh"), keras.layers.Dense(spec.classes)])
 class Plain(keras.Model):
     def __init__(self, spec):
         super().__init__()
@@ -117,6 +119,9 @@ class Plain(keras.Model):
 class Uncompiled(Plain):
     def call(self, numeric, categorical):
         return tf.numpy_function(lambda n: n, [self.last(numeric)], tf.float32) * 0 + self.last(numeric)
+class Untraceable(Plain):
+    def call(self, numeric, categorical, training=False):
+        return self.last(numeric) * float(tf.reduce_sum(numeric).numpy() >= 0)
 class Unknown(Plain):
     def __init__(self, spec):
         super().__init__(spec)
@@ -161,7 +166,9 @@ def served(model, tensors):
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        ("misnamed", "the network's inputs are named pixels; name them numeric and categorical"),
+        ("misnamed", r'inputs are named pixels: .*keras.Input\(\(\d+,\), name="numeric"\)'),
+        ("nameless", r'inputs are named not at all: a Sequential starts with keras.Input\(\(\d+,\), name="numeric"\)'),
+        ("Untraceable", r"exporting own:Untraceable, which must .* failed with (.|\n)*own.py:\d+, in call"),
         ("Unknown", "variables that Keras does not know and would not train .*: make them with add_weight"),
         ("Failing", r"a training step failed with ValueError: (.|\n)*not while learning(.|\n)*own.py:\d+"),
         ("FailingStep", r"a training step failed with AttributeError: (.|\n)*no_such_thing(.|\n)*own.py:\d+"),

@@ -67,4 +67,4 @@ class PruningSettings:
             "seed must be from 0 to 2**32 - 1": 0 <= self.seed < 2**32,
         }
         if broken := [rule for rule, kept in rules.items() if not kept]:
-            raise InputError(f"{'; '.join(broken)} ({self})")
+            raise InputError("; ".join(broken))

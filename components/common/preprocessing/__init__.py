@@ -4,6 +4,7 @@
 """
 
 from shipway.components.common.preprocessing.encoders import (
+    FEWEST_ROWS_OF_A_WORD,
     Encoders,
     NumericEncoder,
     Pieces,
@@ -24,6 +25,7 @@ from shipway.components.common.preprocessing.raw import (
 )
 
 __all__ = [
+    "FEWEST_ROWS_OF_A_WORD",
     "Encoders",
     "FeatureKind",
     "NumericEncoder",

@@ -26,7 +26,16 @@ from shipway.components.common.errors import InputError
 from shipway.components.common.preprocessing.raw import FeatureKind
 from shipway.components.common.preprocessing.vectors import sized
 
-__all__ = ["Encoders", "NumericEncoder", "Pieces", "StringEncoder", "VectorEncoder", "learn_encoders", "word_indices"]
+__all__ = [
+    "FEWEST_ROWS_OF_A_WORD",
+    "Encoders",
+    "NumericEncoder",
+    "Pieces",
+    "StringEncoder",
+    "VectorEncoder",
+    "learn_encoders",
+    "word_indices",
+]
 
 MOST_PIECES = 16
 ROWS_PER_PIECE = 16
@@ -126,6 +135,13 @@ class Encoders:
     def sizes(self) -> dict[str, int]:
         """How many values each vector feature has."""
         return {encoder.name: encoder.size for encoder in self.vectors}
+
+    @property
+    def constant(self) -> tuple[str, ...]:
+        """The features that had one value in training, or none."""
+        found = [e.name for e in self.numeric if not e.edges and not e.missing_indicator]
+        found += [e.name for e in self.strings if len(e.vocabulary) < 2]
+        return tuple(found)
 
     @property
     def raw_width(self) -> int:

@@ -12,12 +12,12 @@ from typing import Literal
 
 from shipway.components.common.model import Epoch, ModelDescription
 from shipway.components.common.training.accelerators import Accelerator
+from shipway.components.common.training.blame import memory_for, memory_for_network, users_code
 from shipway.components.common.training.checkpoints import Checkpoints, checkpoint_directory
 from shipway.components.common.training.data import TrainingData, open_training_data
 from shipway.components.common.training.gpu_usage import GpuUsage
 from shipway.components.common.training.interruption import interruptions
 from shipway.components.common.training.loop import Loop, OnEpoch, World
-from shipway.components.common.training.networks import memory_for, users_code
 from shipway.components.common.training.request import TrainingRequest, identity_digest
 from shipway.components.common.training.tracking import Tracker, tracked
 
@@ -57,7 +57,11 @@ def conduct(
         logger.info("training on %d x %s: %s", chosen.devices, chosen.name, chosen.reason)
         logger.info("precision %s: %s", chosen.precision, chosen.precision_reason)
     data = open_training_data(request.train, request.validation, request.label, request.hyperparameters)
-    fit, export = prepare(data)
+    if world.rank == 0:
+        for doubt in data.doubts:
+            logger.warning(doubt)
+    with memory_for_network(request.network):
+        fit, export = prepare(data)
     if world.rank:
         with interruptions() as stop:
             _run(fit, Loop(request, data, world, None, stop))

@@ -14,6 +14,7 @@ import pyarrow as pa
 from shipway.components.common.errors import InputError
 from shipway.components.common.model import Digests, digests_of
 from shipway.components.common.preprocessing import (
+    FEWEST_ROWS_OF_A_WORD,
     Encoders,
     FeatureKind,
     column_tensor,
@@ -64,6 +65,22 @@ class TrainingData:
     sample: Batch
     golden_instances: tuple[dict[str, Any], ...]
     digests: Digests
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What a model can be trained with and should not be, for people: all is well where there is nothing."""
+        found = [
+            f"the feature {name!r} tells nothing: in training it has one value, or no second one in"
+            f" {FEWEST_ROWS_OF_A_WORD} rows or more; drop it, or look where its values went"
+            for name in self.encoders.constant
+        ]
+        if not np.ptp(self.validation_labels):
+            only = self.label_names[self.validation_labels[0]]
+            found.append(
+                f"every row of the validation split is {only!r}: no ROC AUC can be told, the best epoch is the one with"
+                " the lowest log loss; split so that validation has every class"
+            )
+        return tuple(found)
 
 
 def open_training_data(

@@ -265,6 +265,8 @@ def _variance(fit: _Fit, course: _Course) -> list[str]:
 def _bias(fit: _Fit, course: _Course) -> list[str]:
     weak = fit.training < fit.well
     lines = [f"Not even the training rows are told apart well, which is from {fit.well:g} on (bias)."] if weak else []
+    if fit.validation - fit.chance <= ERRORS * fit.error:
+        lines.append("Validation rows are told apart no better than by chance: does the label belong to its row?")
     tries = ["widen or deepen hidden_units", "lower dropout or weight_decay", "add features that say more"]
     if course.gaining:
         lines.append("The last epoch still brought much on validation rows (bias): train longer.")

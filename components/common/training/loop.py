@@ -14,12 +14,12 @@ import numpy as np
 
 from shipway.components.common.errors import StorageError
 from shipway.components.common.model import Epoch
+from shipway.components.common.training.blame import users_code
 from shipway.components.common.training.checkpoints import Checkpoints
 from shipway.components.common.training.data import TrainingData
 from shipway.components.common.training.input import Batch
 from shipway.components.common.training.input.batches import Prefetched
 from shipway.components.common.training.interruption import Stop
-from shipway.components.common.training.networks import users_code
 from shipway.components.common.training.progress import Progress, diverged
 from shipway.components.common.training.request import TrainingRequest
 from shipway.components.common.training.speed import Speed
@@ -230,7 +230,10 @@ class Loop:
 
     def _require_number(self, state: State, loss: float) -> None:
         if not math.isfinite(loss):
-            raise diverged(state.epoch + 1, loss, f" by step {state.step}{self._last_checkpoint()}")
+            last = self._last_checkpoint()
+            # Where the user named a place, its checkpoints are this training's until they are deleted.
+            more = " with another checkpoint_uri" if last and self.request.checkpoint_uri else ""
+            raise diverged(state.epoch + 1, loss, f" by step {state.step}{last}", more)
 
     def _last_checkpoint(self) -> str:
         uri = self.checkpoints.last_uri if self.checkpoints else ""

@@ -1,4 +1,4 @@
-"""Networks: what a builder is told, how the user's own is found, and whose fault an error in it is.
+"""Networks: what a builder is told, how the user's own is found, and what it must give.
 
 A builder is a function that takes a :class:`NetworkSpec` and returns a network: a ``torch.nn.Module`` or a
 ``keras.Model``, called with ``numeric`` (float32 ``[rows, numeric_width]``, in [0, 1]) and ``categorical`` (int64
@@ -22,21 +22,18 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from shipway.components.common.errors import InputError, ShipwayError
+from shipway.components.common.errors import InputError
 from shipway.components.common.preprocessing import Encoders
+from shipway.components.common.training.blame import blame_package, users_code
 from shipway.components.common.training.settings import Hyperparameters
 
-__all__ = ["NetworkSpec", "find_builder", "memory_for", "network_digest", "users_code"]
-
-# Where networks come from: their lines are their authors' also where they are installed among the libraries.
-_users_packages: set[str] = set()
+__all__ = ["NetworkSpec", "find_builder", "network_digest", "require_logits", "require_loss"]
 
 
 @dataclass(frozen=True)
@@ -116,7 +113,7 @@ def find_builder(
     name, colon, function = network.partition(":")
     if not (colon and name and function):
         raise InputError(f"network is {network!r}; it must be {', '.join(builtin)} or package.module:function")
-    _users_packages.add(name.partition(".")[0])
+    blame_package(name.partition(".")[0])
     with users_code(f"importing {name}"), _importable(code):
         module = _module(name, code)
     builder = getattr(module, function, None)
@@ -141,55 +138,44 @@ def network_digest(network: str, code: str) -> str:
     return f"{network}@{digest.hexdigest()[:16]}"
 
 
-@contextlib.contextmanager
-def users_code(what: str, wholly: bool = True) -> Iterator[None]:
-    """Runs code of the user's; its errors become an InputError with the line they come from.
+def require_logits(network: str, given: Any, tensor: type[Any], shape: tuple[int, int]) -> None:
+    """Checks what a network gives for a few rows.
 
     Args:
-        what: What was done, such as ``building the network``.
-        wholly: Whether every error is the user's; else only one that passed through the user's code.
+        network: Its name.
+        given: What it gave.
+        tensor: What tensors are in its framework.
+        shape: How many rows it was given, and how many classes there are.
 
     Raises:
-        InputError: When the code fails with anything but an error of this project's.
+        InputError: When it is not one tensor of this shape.
     """
-    try:
-        yield
-    except ShipwayError:
-        raise
-    except Exception as error:
-        line = _line(error)
-        if is_out_of_memory(error) or not (wholly or line):
-            raise
-        where = line or "no line of the network's code"
-        raise InputError(f"{what} failed with {type(error).__name__}: {error} ({where})") from error
-
-
-@contextlib.contextmanager
-def memory_for(rows_per_step: int) -> Iterator[None]:
-    """Runs a training with batches of so many rows.
-
-    Raises:
-        InputError: When memory runs out, with the batch size to try.
-    """
-    try:
-        yield
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        advice = f"try batch_size={rows_per_step // 2}" if rows_per_step > 1 else "the network itself is too large"
+    found = tuple(given.shape) if isinstance(given, tensor) else f"a {type(given).__name__}, which is no tensor"
+    if found != shape:
         raise InputError(
-            f"out of memory with batches of {rows_per_step} rows: {advice}, or a smaller network, or more memory"
-            f" ({str(error).strip().splitlines()[0]})"
-        ) from error
+            f"{network} must give logits [rows, classes], {shape} for {shape[0]} rows, and nothing else; it gave"
+            f" {found}"
+        )
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Returns whether memory ran out, on whatever device; both frameworks have errors of their own for it."""
-    words = f"{type(error).__name__}: {error}"
-    return isinstance(error, MemoryError) or any(
-        sign in words
-        for sign in ("OutOfMemory", "out of memory", "can't allocate memory", "ResourceExhausted", "OOM when")
-    )
+def require_loss(step: Callable[..., Any], shape: tuple[int, ...] | None) -> None:
+    """Checks what a network's own ``training_step`` returns.
+
+    Args:
+        step: The method.
+        shape: Of what it returned; None where that is no tensor.
+
+    Raises:
+        InputError: When it is no scalar.
+    """
+    if shape != ():
+        code = getattr(step, "__code__", None)
+        where = f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
+        found = "no tensor" if shape is None else f"a tensor of shape {shape}"
+        raise InputError(
+            f"{getattr(step, '__qualname__', step)}{where} must return the loss of the batch, a scalar: the mean over"
+            f" its rows, each times its weight; it returned {found}"
+        )
 
 
 def _built_in(network: str, builder: Callable[[NetworkSpec], Any], spec: NetworkSpec) -> Any:
@@ -200,25 +186,6 @@ def _built_in(network: str, builder: Callable[[NetworkSpec], Any], spec: Network
             " and what a network of your own reads"
         )
     return builder(spec)
-
-
-def _line(error: Exception) -> str:
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}:{error.lineno}"
-    trace = error.__traceback__
-    frames = zip(traceback.walk_tb(trace), traceback.extract_tb(trace), strict=True)
-    users = [line for (frame, _), line in frames if _is_users(line.filename, frame.f_globals.get("__name__", ""))]
-    if not users:
-        return ""
-    last = users[-1]
-    return f"{last.filename}:{last.lineno}, in {last.name}: {last.line}"
-
-
-def _is_users(filename: str, module: str) -> bool:
-    if filename.startswith(str(Path(__file__).parents[2])):
-        return False
-    libraries = ("site-packages", "dist-packages", sys.base_prefix, "<frozen")
-    return module.partition(".")[0] in _users_packages or not any(part in filename for part in libraries)
 
 
 @contextlib.contextmanager

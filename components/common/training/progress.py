@@ -82,9 +82,10 @@ class Progress:
         return (auc if self._settings.best_metric == "roc_auc" else 0.0, -epoch.validation_loss)
 
 
-def diverged(epoch: int, loss: float, where: str = "") -> InputError:
+def diverged(epoch: int, loss: float, where: str = "", more: str = "") -> InputError:
     """Returns the error for a loss or a score that is no number any more."""
-    return InputError(f"training diverged in epoch {epoch}{where} (loss {loss}); lower learning_rate and run again")
+    advice = f"lower learning_rate and run again{more}"
+    return InputError(f"training diverged in epoch {epoch}{where} (loss {loss}); {advice}")
 
 
 def log_loss(labels: Array, scores: Array) -> float:

@@ -64,8 +64,8 @@ class Hyperparameters:
             and all(size >= 1 for size in self.image_shape),
             **{f"{name} must be one of {', '.join(c)}": getattr(self, name) in c for name, c in choices.items()},
         }
-        if broken := [rule for rule, kept in rules.items() if not kept]:
-            raise InputError(f"{'; '.join(broken)} ({self})")
+        if broken := [f"{rule}, not {getattr(self, rule.split()[0])!r}" for rule, kept in rules.items() if not kept]:
+            raise InputError("; ".join(broken))
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Hyperparameters:
@@ -132,7 +132,13 @@ def _typed(name: str, value: Any) -> Any:
         return value
     if name == "parameters" and isinstance(value, Mapping):
         return dict(value)
-    raise InputError(f"the hyperparameter {name} cannot be {value!r}")
+    raise InputError(f"the hyperparameter {name} takes {_wanted(kind)}, not {value!r}")
+
+
+def _wanted(kind: Any) -> str:
+    if typing.get_origin(kind) is Literal:
+        return f"one of {', '.join(typing.get_args(kind))}"
+    return {int: "a whole number", float: "a number", tuple[int, ...]: "a list of whole numbers"}.get(kind, "an object")
 
 
 def _is_whole(value: Any) -> bool:

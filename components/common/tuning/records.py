@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from shipway.components.common.errors import InputError
 from shipway.components.common.model import Epoch, ModelDescription
-from shipway.components.common.training.networks import is_out_of_memory
+from shipway.components.common.training.blame import is_out_of_memory
 from shipway.components.common.training.request import TrainingRequest
 
 __all__ = ["Goal", "OnEpoch", "Outcome", "State", "Train", "Trial", "attempt"]

@@ -51,6 +51,11 @@ def test_weak_training_without_a_gap_is_bias():
     assert "train longer" not in found.text
 
 
+def test_what_is_no_better_than_chance_is_said_to_be_so():
+    assert "no better than by chance" in diagnose(course([0.505, 0.51], [0.50, 0.501]), EVEN, 10_000).text
+    assert "by chance" not in diagnose(course([0.60, 0.61], [0.60, 0.605]), EVEN, 10_000).text
+
+
 def test_what_hardly_learned_is_bias_whatever_the_gap():
     """Figures of a network of one unit, trained for two epochs on flights."""
     history = course([0.4451, 0.5337], [0.4292, 0.5101], [0.4879, 0.4953], [0.5606, 0.5587])

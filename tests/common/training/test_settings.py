@@ -8,7 +8,7 @@ from shipway.components.common.training import Hyperparameters, TrainingRequest
 
 
 def test_hyperparameters_out_of_range_are_all_named():
-    with pytest.raises(InputError, match=r"epochs must be at least 1; learning_rate must be above 0"):
+    with pytest.raises(InputError, match=r"^epochs must be at least 1, not 0; learning_rate must be above 0, not 0.0$"):
         Hyperparameters(epochs=0, learning_rate=0.0)
     with pytest.raises(InputError, match="loss must be one of cross_entropy, focal"):
         Hyperparameters(loss="hinge")
@@ -35,11 +35,20 @@ def test_numbers_that_a_pipeline_turned_into_floats_are_whole_again():
     assert type(settings.parameters["width"]) is int
 
 
-@pytest.mark.parametrize("values", [{"epochs": 1.5}, {"epochs": "2"}, {"hidden_units": [1.5]}, {"dropout": True}])
-def test_values_of_a_wrong_type_are_refused(values):
-    ((name, value),) = values.items()
-    with pytest.raises(InputError, match=re.escape(f"the hyperparameter {name} cannot be {value!r}")):
-        Hyperparameters.of(values)
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("epochs", 1.5, "a whole number"),
+        ("epochs", "2", "a whole number"),
+        ("hidden_units", [1.5], "a list of whole numbers"),
+        ("dropout", True, "a number"),
+        ("loss", 3, "one of cross_entropy, focal"),
+        ("parameters", [], "an object"),
+    ],
+)
+def test_values_of_a_wrong_type_are_refused_and_it_says_what_is_taken(name, value, wanted):
+    with pytest.raises(InputError, match=re.escape(f"the hyperparameter {name} takes {wanted}, not {value!r}")):
+        Hyperparameters.of({name: value})
 
 
 def test_a_request_survives_json():
