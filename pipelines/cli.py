@@ -17,6 +17,7 @@ from shipway.components.common.errors import InputError, ShipwayError
 from shipway.pipelines.doctor import examine_machine
 from shipway.pipelines.environments import environment_of, make_environments, remove_unused_environments
 from shipway.pipelines.families import FAMILIES, Family
+from shipway.pipelines.spec import load_yaml
 from shipway.serving import endpoints
 
 __all__ = ["cli", "main"]
@@ -107,7 +108,7 @@ def _parameters(file: Path | None, assignments: Sequence[str]) -> dict[str, Any]
 
 def _mapping(file: Path, what: str) -> dict[str, Any]:
     try:
-        loaded = yaml.safe_load(_file_text(file))
+        loaded = load_yaml(_file_text(file))
     except yaml.YAMLError as error:
         raise InputError(f"{file} is no YAML file: {error}") from error
     if not isinstance(loaded, dict):

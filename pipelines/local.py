@@ -20,13 +20,14 @@ from kfp import local
 from kfp.components import load_component_from_text
 
 from shipway.components.common.errors import InputError, Preempted, ShipwayError, error_named
+from shipway.pipelines.arguments import digest_imports, families_inside
 from shipway.pipelines.code import code_snapshot
 from shipway.pipelines.environments import make_environments
 from shipway.pipelines.families import FAMILIES, Family
 from shipway.pipelines.journal import CACHED, CANCELLED, FAILED, RUNNING, SUCCEEDED, Journal, TaskState
 from shipway.pipelines.progress import Progress
 from shipway.pipelines.records import expected_seconds, publish_run, run_record
-from shipway.pipelines.spec import Task, parse_parameters, rewrite, tasks_of
+from shipway.pipelines.spec import parse_parameters, rewrite, tasks_of
 from shipway.pipelines.task import RUN_DIRECTORY_VARIABLE, log_file
 
 __all__ = ["ROOT_VARIABLE", "Run", "run_pipeline"]
@@ -77,7 +78,8 @@ def run_pipeline(
     tasks = tasks_of(spec)
     root = _usable_root(root)
     snapshot = code_snapshot()
-    variables = _step_variables(tasks, root, snapshot, stream)
+    families = {*(task.family for task in tasks), *families_inside(spec, arguments)}
+    variables = _step_variables(families, root, snapshot, stream)
     started = time.time()
     directory = _new_run_directory(root, spec["pipelineInfo"]["name"])
     progress = Progress(len(tasks), expected_seconds(root, tasks), stream)
@@ -94,7 +96,9 @@ def run_pipeline(
     error: ShipwayError | None = None
     with _environment({**variables, RUN_DIRECTORY_VARIABLE: str(directory)}), journal, _cancelling(journal):
         try:
-            _orchestrate(rewrite(spec, snapshot), arguments, directory)
+            local_spec = rewrite(spec, snapshot)
+            digest_imports(local_spec, arguments)
+            _orchestrate(local_spec, arguments, directory)
         except KeyboardInterrupt:
             error = Preempted("the run was cancelled; run it again: finished steps are reused")
         except (RuntimeError, ValueError, LookupError, OSError) as failure:
@@ -141,12 +145,10 @@ def _new_run_directory(root: Path, pipeline: str) -> Path:
     raise InputError(f"{root / pipeline}-{stamp} exists already; run again")
 
 
-def _step_variables(tasks: list[Task], root: Path, snapshot: Path, stream: TextIO) -> dict[str, str]:
+def _step_variables(families: set[Family], root: Path, snapshot: Path, stream: TextIO) -> dict[str, str]:
     """Makes the environments and returns what a step finds in its environment besides the user's own variables."""
-    families: dict[str, Family] = {task.family.name: task.family for task in tasks}
-    if "lifecycle" in families:
-        families["serving"] = FAMILIES["serving"]
-    environments = make_environments(families.values(), lambda line: _print(stream, line))
+    served = {FAMILIES["serving"]} if FAMILIES["lifecycle"] in families else set()
+    environments = make_environments(families | served, lambda line: _print(stream, line))
     interpreters = {
         environment.family.interpreter_variable: str(environment.python) for environment in environments.values()
     }

@@ -11,17 +11,20 @@ import copy
 import dataclasses
 import datetime
 import difflib
+import functools
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from kfp.dsl.utils import sanitize_component_name
 
 from shipway.components.common.errors import InputError
 from shipway.pipelines.code import family_code_digest
 from shipway.pipelines.families import Family, family_of_image
 
-__all__ = ["Task", "parse_parameters", "rewrite", "tasks_of"]
+__all__ = ["Task", "load_yaml", "parse_parameters", "rewrite", "tasks_of"]
 
 Spec = dict[str, Any]
 
@@ -91,6 +94,24 @@ def _walk(spec: Spec, component: Spec, inherited: tuple[str, ...]) -> Iterator[T
                 yield Task(name, display_name, executor["container"]["image"], depends_on)
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads 1e-3 as a number, as JSON and YAML 1.2 do, and not as a text, as YAML 1.1 does."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def load_yaml(text: str) -> Any:
+    """Returns the value of a YAML text, which JSON is too.
+
+    Raises:
+        yaml.YAMLError: When it is neither.
+    """
+    return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+
+
 def parse_parameters(spec: Spec, given: Mapping[str, Any]) -> dict[str, Any]:
     """Checks parameters against a pipeline's inputs; texts are read as YAML where the type asks for it.
 
@@ -119,7 +140,7 @@ def _parse(name: str, value: Any, kind: str) -> Any:
         return value.isoformat()
     if isinstance(value, str) and wanted != (str,):
         try:
-            value = yaml.safe_load(value)
+            value = load_yaml(value)
         except yaml.YAMLError:
             raise InputError(f"the parameter {name} is no {kind}: {value!r}") from None
     if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
@@ -134,20 +155,23 @@ def rewrite(spec: Spec, snapshot: Path) -> Spec:
     kfp.local's cache key: an edit of either gives fresh results.
     """
     local = copy.deepcopy(spec)
-    components, executors = local["components"], local["deploymentSpec"]["executors"]
-    digests: dict[str, dict[str, str]] = {}
-    for dag in [local["root"], *components.values()]:
+    components, executors = spec["components"], spec["deploymentSpec"]["executors"]
+    local["deploymentSpec"]["executors"] = own = {}
+    digest_variables = functools.cache(lambda family: _digest_variables(family, snapshot))
+    for dag in [local["root"], *local["components"].values()]:
         for name, task in dag.get("dag", {}).get("tasks", {}).items():
             component = components[task["componentRef"]["name"]]
-            container = executors.get(component.get("executorLabel"), {}).get("container")
-            if container is None:
+            if "dag" in component:
                 continue
-            family = family_of_image(container["image"])
-            if family.name not in digests:
-                digests[family.name] = _digest_variables(family, snapshot)
-            executors[f"exec-{name}"] = {"container": _local_container(name, container, family, digests[family.name])}
-            components[f"comp-{name}"] = {**copy.deepcopy(component), "executorLabel": f"exec-{name}"}
+            executor = copy.deepcopy(executors[component["executorLabel"]])
+            if container := executor.get("container"):
+                family = family_of_image(container["image"])
+                executor["container"] = _local_container(name, container, family, digest_variables(family))
+            own[f"exec-{name}"] = executor
+            local["components"][f"comp-{name}"] = {**copy.deepcopy(component), "executorLabel": f"exec-{name}"}
             task["componentRef"] = {"name": f"comp-{name}"}
+    while sanitize_component_name(local["pipelineInfo"]["name"]) in local["components"]:
+        local["pipelineInfo"]["name"] += "-run"  # kfp would take the pipeline for the component of its name
     return local
 
 

@@ -24,7 +24,7 @@ ALLOWED = {
     "components.lifecycle": ("components.common", "serving"),
     "serving": ("components.common",),
     "pipelines": ("components", "serving"),
-    "examples": (),
+    "examples": ("components",),
 }
 
 

@@ -105,3 +105,14 @@ def test_parameters_come_from_a_file_and_p_goes_before_it(shipway, toy_yaml, tmp
 def test_no_endpoints_is_said(shipway, tmp_path):
     done = shipway("endpoints", env={**os.environ, "SHIPWAY_STATE_DIR": str(tmp_path)})
     assert "no endpoints" in done.stdout
+
+
+def test_numbers_are_read_as_json_has_them(shipway, toy_yaml, tmp_path):
+    (tmp_path / "given.yaml").write_text("text: yes it is\nshare: 1e-3\n")
+    named = shipway("run", toy_yaml, "--parameters", "given.yaml", "-p", "names=[1e-3, .5, 1e, 0x]", "--json")
+    assert named.returncode == 0, named.stderr
+    parameters = json.loads(named.stdout)["parameters"]
+    assert (parameters["share"], parameters["names"]) == (0.001, [0.001, 0.5, "1e", "0x"])
+    assert json.loads(shipway("run", toy_yaml, "-p", "text=a", "-p", "share=2E-1", "--json").stdout)["parameters"][
+        "share"
+    ] == pytest.approx(0.2)
