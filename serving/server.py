@@ -22,8 +22,8 @@ import uvicorn
 
 from shipway.components.common.artifacts import write_json
 from shipway.components.common.errors import InputError, ShipwayError
-from shipway.components.common.model import read_golden
-from shipway.serving.model import OnnxModel, model_directory
+from shipway.serving.openinference.application import Application
+from shipway.serving.openinference.models import load_model
 from shipway.serving.sockets import listening_socket, take_over
 
 __all__ = ["DIGEST_HEADER", "main"]
@@ -59,36 +59,43 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(options: argparse.Namespace) -> None:
-    model = OnnxModel(model_directory(options.model_dir), threads=1)
     if not 0 <= options.port < 1 << 16:
         raise InputError(f"--port is {options.port}; it must be from 0 to 65535")
+    model = load_model(options.model_dir, options.name)
     listening = listening_socket(options.host, options.port, options.reuse_port)
-    # KServe takes two seconds to import, so what can fail early comes first.
-    from shipway.serving.application import create_application, golden_check
-
-    golden_check(model, read_golden(model_directory(options.model_dir)))
     digest = model.description.digest
+    application = Application([model])
     config = uvicorn.Config(
-        create_application(options.name or model.description.name, model),
+        application,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        interface="asgi3",
         log_config=None,
         log_level=logging.WARNING,
         access_log=False,
         server_header=False,
+        date_header=False,
         headers=[(DIGEST_HEADER, digest)],
         timeout_graceful_shutdown=_GRACE_SECONDS,
         lifespan="off",
     )
-    logging.getLogger("kserve").setLevel(logging.WARNING)
-    _Server(config, listening, options, digest).run(sockets=[listening])
+    _Server(config, application, listening, options, digest).run(sockets=[listening])
 
 
 class _Server(uvicorn.Server):
     """uvicorn's server, which says when it is ready and drains before it ends."""
 
     def __init__(
-        self, config: uvicorn.Config, listening: socket.socket, options: argparse.Namespace, digest: str
+        self,
+        config: uvicorn.Config,
+        application: Application,
+        listening: socket.socket,
+        options: argparse.Namespace,
+        digest: str,
     ) -> None:
         super().__init__(config)
+        self._application = application
         self._listening = listening
         self._options = options
         self._digest = digest
@@ -108,6 +115,7 @@ class _Server(uvicorn.Server):
         if sig != signal.SIGTERM or self._ends_at is not None:
             self.should_exit = True
             return
+        self._application.drain()
         self._ends_at = time.monotonic() + _DRAIN_SECONDS
         self.config.encoded_headers.append(_CLOSE)
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]

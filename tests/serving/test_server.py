@@ -132,7 +132,7 @@ def test_metadata_and_health(url: str) -> None:
         assert response.headers["x-shipway-model-digest"] == MODEL.digest
         assert json.load(response) == {"models": ["flights"]}
     with urllib.request.urlopen(f"{url}/metrics") as response:
-        assert b"request_predict_seconds" in response.read()
+        assert b"shipway_request_seconds_bucket" in response.read()
 
 
 def test_charset_in_the_content_type_is_no_error(predict: str, infer: str) -> None:
@@ -194,7 +194,7 @@ BAD_V2 = {
     "shape lies": (inputs(wind=tensor("wind", "FP32", [1, 2, 3], [2])), "flat list of 2 values"),
     "no rows": ({"inputs": [{**t, "shape": [0], "data": []} for t in inputs()["inputs"]]}, "N >= 1"),
     "overflow": (inputs(wind=tensor("wind", "FP64", [1e39, 2])), "range of a 32-bit float"),
-    "infinite": (json.dumps(inputs(wind=tensor("wind", "FP64", [float("inf"), 2]))).encode(), "range"),
+    "infinite": (json.dumps(inputs(wind=tensor("wind", "FP64", [float("inf"), 2]))).encode(), "malformed"),
     "unknown output": ({**inputs(), "outputs": [{"name": "colour"}]}, "no output colour"),
     "no datatype": ({"inputs": [{"name": "wind", "shape": [1], "data": [1]}]}, "datatype"),
 }

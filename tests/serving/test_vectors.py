@@ -13,7 +13,7 @@ from serving_support import FIXTURES, ask
 
 from shipway.components.common.model import Tensor, read_golden, read_model
 from shipway.serving.client import EndpointClient
-from shipway.serving.door import BadRequest, tensors_of_instances
+from shipway.serving.openinference.door import BadRequest, tensors_of_instances
 
 GOLDEN = read_golden(FIXTURES / "vector")
 MODEL = read_model(FIXTURES / "vector")

@@ -12,15 +12,25 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from shipway.components.common.model import Tensor
 
-__all__ = ["BadRequest", "InputTensor", "tensors_of_inputs", "tensors_of_instances"]
+__all__ = [
+    "INTEGERS",
+    "NUMBER_TYPES",
+    "BadRequest",
+    "InputTensor",
+    "parsed",
+    "tensors_of_inputs",
+    "tensors_of_instances",
+]
 
 _FLOAT32_LIMIT = float(np.finfo(np.float32).max)
-_INTEGERS = frozenset(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))
-_NUMBERS = _INTEGERS | {"FP16", "FP32", "FP64", "BOOL"}
+INTEGERS = frozenset(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))
+_NUMBERS = INTEGERS | {"FP16", "FP32", "FP64", "BOOL"}
+NUMBER_TYPES = {float, int, bool, type(None)}
 
 
 class BadRequest(ValueError):
@@ -41,6 +51,18 @@ class InputTensor(Protocol):
     datatype: Any
     shape: Any
     data: Any
+
+
+def parsed(text: bytes) -> Any:
+    """Returns a JSON text's value.
+
+    Raises:
+        BadRequest: When it is none: NaN, Infinity, numbers beyond 64 bits and nesting deeper than 1,024 are none too.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"malformed request: {error}") from None
 
 
 def tensors_of_instances(features: Sequence[Tensor], payload: Any) -> dict[str, NDArray[Any]]:
@@ -110,7 +132,7 @@ def _tensor_of_input(feature: Tensor, tensor: InputTensor, rows: int) -> NDArray
         values = _flattened(values, shape[1], lambda row: f"{where}[{row}]")
     if not isinstance(values, list) or len(values) != math.prod(shape):
         raise BadRequest(f"{where} must hold a flat list of {math.prod(shape)} values, as its shape says")
-    if tensor.datatype in _INTEGERS and not all(value is None or type(value) is int for value in values):
+    if tensor.datatype in INTEGERS and not all(value is None or type(value) is int for value in values):
         raise BadRequest(f"{where} is declared {tensor.datatype} but holds something else than integers")
     return _tensor(feature, values, lambda index: f"{where}[{', '.join(map(str, np.unravel_index(index, shape)))}]")
 
@@ -138,7 +160,7 @@ def _tensor(feature: Tensor, values: list[Any], where: Callable[[int], str]) -> 
                 raise BadRequest(f"{where(index)} must be a string or null, not {_kind(value)}")
         return np.array([value or "" for value in values], dtype=object)
     for index, value in enumerate(values):
-        if value is not None and type(value) not in (float, int, bool):
+        if value is not None and type(value) not in NUMBER_TYPES:
             raise BadRequest(f"{where(index)} must be a number or null, not {_kind(value)}")
         # A comparison, not a conversion: float() of a huge integer raises. NaN passes; it means missing.
         if value is not None and abs(value) > _FLOAT32_LIMIT:

@@ -1,0 +1,91 @@
+"""The models that a server answers for, by name."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shipway.components.common.errors import DeploymentError
+from shipway.components.common.model import Golden, ModelDescription, Tensor, read_golden
+from shipway.serving.model import OnnxModel, model_directory
+from shipway.serving.openinference.batching import Batcher
+from shipway.serving.openinference.door import tensors_of_instances
+from shipway.serving.openinference.metrics import ModelMetrics
+from shipway.serving.openinference.v1 import V1
+from shipway.serving.openinference.v2 import V2
+
+__all__ = ["ServedModel", "golden_check", "load_model"]
+
+
+class ServedModel:
+    """A model with what reads, batches and counts its requests.
+
+    Attributes:
+        name: In the URLs.
+        description: What ``model.json`` says.
+        v1: Its v1 bodies.
+        v2: Its v2 bodies.
+        batcher: Hands requests to its engine.
+        metrics: What is counted.
+    """
+
+    def __init__(self, name: str, engine: OnnxModel, load_seconds: float = 0.0, **batching: int) -> None:
+        self.name, self.description = name, engine.description
+        self.v1, self.v2 = V1(engine.description), V2(name, engine.description)
+        self.batcher = Batcher(engine.run, observe=lambda rows, seconds: self.metrics.batch(rows, seconds), **batching)
+        self.metrics = ModelMetrics(engine.description.digest, lambda: self.batcher.waiting_rows, load_seconds)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the v2 protocol says of a model."""
+        return {
+            "name": self.name,
+            "versions": [self.description.digest],
+            "platform": "onnx_onnxruntime",
+            "inputs": [_tensor(tensor) for tensor in self.description.inputs],
+            "outputs": [_tensor(tensor) for tensor in self.description.outputs],
+        }
+
+
+def load_model(path: str | Path, name: str = "", threads: int = 1, **batching: int) -> ServedModel:
+    """Loads the model of a Model or Release directory, and has it answer its golden requests.
+
+    Args:
+        path: The directory.
+        name: In the URLs; empty takes its own.
+        threads: Of one forward pass.
+        batching: As :class:`.batching.Batcher` takes it.
+
+    Raises:
+        InputError: When there is no model, or its files are not those that it names.
+        DeploymentError: When it does not answer as it did after training.
+    """
+    started = time.perf_counter()
+    directory = model_directory(path)
+    engine = OnnxModel(directory, threads)
+    golden_check(engine, read_golden(directory))
+    return ServedModel(name or engine.description.name, engine, time.perf_counter() - started, **batching)
+
+
+def golden_check(model: OnnxModel, golden: Golden) -> None:
+    """Answers the model's golden requests in this process.
+
+    Raises:
+        DeploymentError: When an answer is not the recorded one within the tolerance.
+    """
+    description: ModelDescription = model.description
+    scores, labels = model.run(tensors_of_instances(description.inputs, {"instances": list(golden.instances)}))
+    distance = float(np.abs(scores - np.array(golden.scores)).max())
+    # The comparison is this way round so that NaN fails.
+    if not distance <= golden.tolerance or list(labels) != list(golden.labels):
+        raise DeploymentError(
+            f"the model {description.name} does not answer its golden requests as it did after training:"
+            f" the scores differ by up to {distance:.2g}, {golden.tolerance:g} is allowed"
+        )
+
+
+def _tensor(tensor: Tensor) -> dict[str, Any]:
+    return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
