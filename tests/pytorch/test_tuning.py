@@ -567,7 +567,10 @@ def test_a_study_whose_time_is_up_before_its_first_trial_ends_says_so(small, tra
         ({"dropout": {"type": "float", "low": 0, "high": 0.5, "max": 1}}, "a float has no max"),
         ({"batch_size": {"type": "float", "low": 16, "high": 64}}, "its type must be int"),
         ({"batch_size": {"type": "int", "low": 16.5, "high": 64}}, "low must be a whole number"),
-        ({"hidden_units": {"type": "int", "low": 16, "high": 64}}, "hidden_units takes a list of whole numbers, not 16"),
+        (
+            {"hidden_units": {"type": "int", "low": 16, "high": 64}},
+            "hidden_units takes a list of whole numbers, not 16",
+        ),
         ({"hidden_units": {"type": "categorical", "values": []}}, "a list of at least one"),
         ({"hidden_units": {"type": "categorical", "values": [[8], [8.0]]}}, "twice"),
         ({"hidden_units": {"type": "categorical", "values": [[0]]}}, "must all be at least 1"),
