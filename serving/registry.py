@@ -67,7 +67,7 @@ class _Server:
             return cls(python, os.pathsep.join(str(Path(entry).absolute()) for entry in entries))
         if last is None:
             raise InputError(
-                f"no serving environment: {PYTHON_VARIABLE} must name the interpreter that has kserve; `shipway run`"
+                f"no serving environment: {PYTHON_VARIABLE} must name the interpreter that serves models; `shipway run`"
                 " sets it for its steps"
             )
         return cls(**last)
