@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from time import perf_counter
 from typing import Any
 from urllib.parse import unquote
@@ -191,30 +191,24 @@ class Application:
         return model
 
     async def _body(self, receive: Receive) -> bytes:
-        message = await receive()
-        if not message.get("more_body"):
-            return self._sized(message.get("body", b""), message)
-        parts, size = [message["body"]], len(message["body"])
+        parts: list[bytes] = []
+        size, more = 0, True
         try:
             async with asyncio.timeout(self._body_timeout_seconds):
-                while message.get("more_body"):
+                while more and size <= self._most_body_bytes:
                     message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise _DisconnectedError
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
-                    if size > self._most_body_bytes:
-                        break
+                    more = message.get("more_body", False)
         except TimeoutError:
             seconds = self._body_timeout_seconds
             raise HttpError(408, f"the body did not come within {seconds:g} s", (b"connection", b"close")) from None
-        return self._sized(b"".join(parts), message)
-
-    def _sized(self, body: bytes, message: Mapping[str, Any]) -> bytes:
-        if message["type"] == "http.disconnect":
-            raise _DisconnectedError
-        if len(body) > self._most_body_bytes:
+        if size > self._most_body_bytes:
             most = self._most_body_bytes
             raise HttpError(413, f"the body is larger than {most:,} bytes", (b"connection", b"close"))
-        return body
+        return b"".join(parts)
 
 
 def _content(headers: Iterable[Header]) -> tuple[bytes, str | None]:

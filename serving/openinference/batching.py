@@ -95,11 +95,6 @@ class Batcher:
             loop.call_soon(self._next)
         return answer
 
-    def close(self) -> None:
-        """Ends the thread, once what runs in it is done."""
-        if self._thread:
-            self._thread.shutdown(wait=False)
-
     def _next(self) -> None:
         """Runs what waits."""
         batch = self._taken()
