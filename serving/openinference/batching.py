@@ -6,18 +6,15 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-__all__ = ["Answer", "Batcher", "Busy"]
+from shipway.serving.engines.engine import Answer, Tensors
 
-Tensors = Mapping[str, NDArray[Any]]
-Answer = tuple[NDArray[np.float32], NDArray[np.object_]]
+__all__ = ["Batcher", "Busy", "TooLate"]
 
 # A forward pass that takes longer runs in a thread, so that meanwhile the event loop gathers the next batch; handing
 # over costs some 0.05 ms.
@@ -37,11 +34,16 @@ class Busy(Exception):
         self.retry_after_seconds = retry_after_seconds
 
 
+class TooLate(Exception):
+    """The request's time was over before the model was free for it."""
+
+
 @dataclass(slots=True)
 class _Request:
     tensors: Tensors
     rows: int
     answer: asyncio.Future[Answer]
+    until: float
 
 
 class Batcher:
@@ -55,6 +57,7 @@ class Batcher:
         run: Callable[[Tensors], Answer],
         most_rows: int = 1024,
         most_waiting_rows: int = 8192,
+        delay_seconds: float = 0.0,
         observe: Callable[[int, float], None] | None = None,
     ) -> None:
         """Prepares it.
@@ -63,23 +66,33 @@ class Batcher:
             run: The engine: scores and labels of a batch; called by one thread at a time.
             most_rows: Rows of a batch; a larger request is a batch of its own. 1 makes every request one.
             most_waiting_rows: Rows that may wait before requests are refused.
+            delay_seconds: How long a request that finds the engine free waits for others to come.
             observe: Told the rows of each batch and how long it ran.
         """
         self._run, self._observe = run, observe
-        self._most_rows, self._most_waiting_rows = most_rows, most_waiting_rows
+        self._most_rows, self._most_waiting_rows, self._delay_seconds = most_rows, most_waiting_rows, delay_seconds
         self._waiting: deque[_Request] = deque()
         self._busy = False
+        self._delayed: asyncio.Handle | None = None
         self._seconds = 0.0
         self._seconds_of_row = 0.0
         self._thread: ThreadPoolExecutor | None = None
         self.waiting_rows = 0
 
-    def submit(self, tensors: Tensors, rows: int) -> asyncio.Future[Answer]:
+    @property
+    def is_quick(self) -> bool:
+        """Whether a batch is done so soon that it runs in the event loop."""
+        return self._seconds <= _SECONDS_INLINE
+
+    def submit(self, tensors: Tensors, rows: int, until: float = math.inf) -> asyncio.Future[Answer]:
         """Returns the answer to come; cancelled before its batch runs, the request is left out.
+
+        The answer is :class:`TooLate` when its batch would run after its time.
 
         Args:
             tensors: By feature, as the engine takes them.
             rows: How many rows they have.
+            until: The time of ``time.perf_counter`` until which the answer is wanted.
 
         Raises:
             Busy: When too many rows wait.
@@ -88,19 +101,26 @@ class Batcher:
             raise Busy(self.waiting_rows, max(1, math.ceil(self.waiting_rows * self._seconds_of_row)))
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Answer] = loop.create_future()
-        self._waiting.append(_Request(tensors, rows, answer))
+        self._waiting.append(_Request(tensors, rows, answer, until))
         self.waiting_rows += rows
-        if not self._busy:
+        if self._delayed and self.waiting_rows >= self._most_rows:
+            self._delayed.cancel()
+            self._delayed = loop.call_soon(self._next)
+        elif not self._busy:
             self._busy = True
-            loop.call_soon(self._next)
+            if self._delay_seconds and rows < self._most_rows:
+                self._delayed = loop.call_later(self._delay_seconds, self._next)
+            else:
+                loop.call_soon(self._next)
         return answer
 
     def _next(self) -> None:
         """Runs what waits."""
+        self._delayed = None
         batch = self._taken()
         if not batch:
             self._busy = False
-        elif self._seconds <= _SECONDS_INLINE:
+        elif self.is_quick:
             self._answer(batch, _outcome(self._answers, batch))
             asyncio.get_running_loop().call_soon(self._next)
         else:
@@ -115,13 +135,17 @@ class Batcher:
 
     def _taken(self) -> list[_Request]:
         batch: list[_Request] = []
-        rows = 0
+        rows, now = 0, time.perf_counter()
         while self._waiting and (not batch or rows + self._waiting[0].rows <= self._most_rows):
             request = self._waiting.popleft()
             self.waiting_rows -= request.rows
-            if not request.answer.done():
-                batch.append(request)
-                rows += request.rows
+            if request.answer.done():
+                continue
+            if request.until < now:
+                request.answer.set_exception(TooLate("the model was not free in time; try again later"))
+                continue
+            batch.append(request)
+            rows += request.rows
         return batch
 
     def _answers(self, batch: list[_Request]) -> list[Answer]:

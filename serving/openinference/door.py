@@ -8,37 +8,45 @@ Everything else that the signature does not allow is refused here, so that the m
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from shipway.components.common.model import Tensor
+from shipway.serving.openinference.binary import DTYPES, numbers, unpacked
 
 __all__ = [
+    "FP16_LIMIT",
     "INTEGERS",
-    "NUMBER_TYPES",
     "BadRequest",
     "InputTensor",
+    "listed_inputs",
     "parsed",
     "tensors_of_inputs",
     "tensors_of_instances",
 ]
 
 _FLOAT32_LIMIT = float(np.finfo(np.float32).max)
-INTEGERS = frozenset(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))
-_NUMBERS = INTEGERS | {"FP16", "FP32", "FP64", "BOOL"}
-NUMBER_TYPES = {float, int, bool, type(None)}
+FP16_LIMIT = float(np.finfo(np.float16).max)
+INTEGERS: Mapping[str, tuple[int, int]] = {
+    name: (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)) for name, dtype in DTYPES.items() if dtype.kind in "iu"
+}
+"""The datatypes of whole numbers, each with its least and its greatest value."""
+_NUMBERS = DTYPES.keys()
+_NUMBER_TYPES = {float, int, bool, type(None)}
 
 
 class BadRequest(ValueError):
     """A request that the model cannot answer; the message says why."""
 
 
-class InputTensor(Protocol):
-    """One input of a v2 request.
+@dataclass(slots=True)
+class InputTensor:
+    """One input of a v2 request, as the client gave it: nothing is sure.
 
     Attributes:
         name: The feature's name.
@@ -113,6 +121,59 @@ def tensors_of_inputs(features: Sequence[Tensor], inputs: Sequence[InputTensor])
     return {feature.name: _tensor_of_input(feature, given[feature.name], rows) for feature in features}
 
 
+def listed_inputs(head: Any, raw: bytes) -> list[InputTensor]:
+    """Returns a v2 request's inputs with their values as lists, those that follow the JSON too.
+
+    Args:
+        head: The JSON's value.
+        raw: What follows the JSON.
+
+    Raises:
+        BadRequest: When an input is none, or its binary data is not what it says.
+    """
+    inputs = head.get("inputs") if isinstance(head, dict) else None
+    if not isinstance(inputs, list):
+        raise BadRequest('the body must be a JSON object {"inputs": [{"name", "shape", "datatype", "data"}, …]}')
+    found: list[InputTensor] = []
+    start = 0
+    for given in inputs:
+        if not isinstance(given, dict) or not {"name", "datatype", "shape"} <= given.keys():
+            raise BadRequest("malformed request: each input must be an object with name, shape, datatype and data")
+        tensor = InputTensor(given["name"], given["datatype"], given["shape"], given.get("data"))
+        if tensor.data is None:
+            size = _binary_size(given)
+            if type(size) is not int or not 0 <= size <= len(raw) - start:
+                raise BadRequest(f"input {tensor.name} has neither data nor a binary_data_size within the body")
+            tensor.data = _listed(tensor, raw[start : start + size])
+            start += size
+        found.append(tensor)
+    if start != len(raw):
+        raise BadRequest(f"{len(raw) - start} bytes follow the last tensor")
+    return found
+
+
+def _binary_size(given: dict[str, Any]) -> Any:
+    parameters = given.get("parameters")
+    if parameters is not None and not isinstance(parameters, dict):
+        raise BadRequest(f"the parameters of input {given['name']} must be an object")
+    return (parameters or {}).get("binary_data_size")
+
+
+def _listed(tensor: InputTensor, raw: bytes) -> list[Any]:
+    shape = tensor.shape
+    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+        raise BadRequest(f"input {tensor.name} has the shape {shape}; it must be a list of sizes")
+    try:
+        count = math.prod(shape)
+        if tensor.datatype == "BYTES":
+            return list(unpacked(raw, min(count, len(raw) + 1)))
+        return list(numbers(raw, tensor.datatype, count).tolist())
+    except (KeyError, TypeError):
+        raise BadRequest(f"input {tensor.name} has the datatype {tensor.datatype!r}, which there is not") from None
+    except ValueError as error:
+        raise BadRequest(f"input {tensor.name} has binary data that is no {tensor.datatype}: {error}") from None
+
+
 def _rows(first: InputTensor) -> int:
     shape = first.shape
     if not isinstance(shape, list) or not shape or type(shape[0]) is not int or shape[0] < 1:
@@ -123,7 +184,7 @@ def _rows(first: InputTensor) -> int:
 def _tensor_of_input(feature: Tensor, tensor: InputTensor, rows: int) -> NDArray[Any]:
     where, shape = f"input {feature.name}", [rows, *feature.shape[1:]]
     allowed = _NUMBERS if feature.datatype == "FP32" else {"BYTES"}
-    if tensor.datatype not in allowed:
+    if not isinstance(tensor.datatype, str) or tensor.datatype not in allowed:
         raise BadRequest(f"{where} takes {feature.datatype}, not {tensor.datatype}")
     if tensor.shape != shape:
         raise BadRequest(f"{where} has the shape {tensor.shape}; with as many rows as the first input it is {shape}")
@@ -132,9 +193,20 @@ def _tensor_of_input(feature: Tensor, tensor: InputTensor, rows: int) -> NDArray
         values = _flattened(values, shape[1], lambda row: f"{where}[{row}]")
     if not isinstance(values, list) or len(values) != math.prod(shape):
         raise BadRequest(f"{where} must hold a flat list of {math.prod(shape)} values, as its shape says")
-    if tensor.datatype in INTEGERS and not all(value is None or type(value) is int for value in values):
-        raise BadRequest(f"{where} is declared {tensor.datatype} but holds something else than integers")
+    _require_declared(where, tensor.datatype, values)
     return _tensor(feature, values, lambda index: f"{where}[{', '.join(map(str, np.unravel_index(index, shape)))}]")
+
+
+def _require_declared(where: str, datatype: str, values: list[Any]) -> None:
+    if datatype in INTEGERS:
+        if not all(value is None or type(value) is int for value in values):
+            raise BadRequest(f"{where} is declared {datatype} but holds something else than integers")
+    elif datatype != "FP16":
+        return
+    low, high = INTEGERS.get(datatype, (-FP16_LIMIT, FP16_LIMIT))
+    outside = (v for v in values if type(v) in (int, float) and not math.isnan(v) and not low <= v <= high)
+    if (value := next(outside, None)) is not None:
+        raise BadRequest(f"{where} is declared {datatype} but holds {value}; that goes from {low} to {high}")
 
 
 def _is_nested(values: Any, rows: int) -> bool:
@@ -160,7 +232,7 @@ def _tensor(feature: Tensor, values: list[Any], where: Callable[[int], str]) -> 
                 raise BadRequest(f"{where(index)} must be a string or null, not {_kind(value)}")
         return np.array([value or "" for value in values], dtype=object)
     for index, value in enumerate(values):
-        if value is not None and type(value) not in NUMBER_TYPES:
+        if value is not None and type(value) not in _NUMBER_TYPES:
             raise BadRequest(f"{where(index)} must be a number or null, not {_kind(value)}")
         # A comparison, not a conversion: float() of a huge integer raises. NaN passes; it means missing.
         if value is not None and abs(value) > _FLOAT32_LIMIT:

@@ -2,7 +2,8 @@
 
 ``shipway_requests_total{model, release, protocol, code}``, ``shipway_request_seconds{model, stage}`` (``decode``,
 ``wait``: for its batch and in it, ``encode``), ``shipway_forward_seconds{model}``, ``shipway_batch_rows{model}``,
-``shipway_waiting_rows{model}``, ``shipway_model_load_seconds{model}``, and the process's own.
+``shipway_waiting_rows{model}``, ``shipway_model_load_seconds{model}``, and the process's own. Requests that no model
+saw have an empty ``model``.
 """
 
 from __future__ import annotations
@@ -50,34 +51,58 @@ class ModelMetrics:
     """What is counted of one model.
 
     Attributes:
-        stages: Seconds of a request by stage.
+        release: The digest of what is served.
+        waiting_rows: Returns how many rows wait.
+        load_seconds: How long it took to load.
         forward: Seconds of a forward pass.
         batch_rows: Rows of a batch.
-        codes: Requests by protocol and status code.
-        load_seconds: How long it took to load.
-        waiting_rows: Returns how many rows wait.
+        codes: Requests by release, protocol and status code.
     """
 
     def __init__(self, release: str, waiting_rows: Callable[[], int], load_seconds: float = 0.0) -> None:
         self.release, self.waiting_rows, self.load_seconds = release, waiting_rows, load_seconds
-        self.stages = {stage: Histogram(_SECONDS) for stage in STAGES}
+        self.decode, self.wait, self.encode = Histogram(_SECONDS), Histogram(_SECONDS), Histogram(_SECONDS)
         self.forward, self.batch_rows = Histogram(_SECONDS), Histogram(_ROWS)
-        self.codes: Counter[tuple[str, int]] = Counter()
+        self.codes: Counter[tuple[str, str, int]] = Counter()
+
+    def time(self, decode: float, wait: float, encode: float) -> None:
+        """Counts the stages of a request, in seconds."""
+        self.decode.add(decode)
+        self.wait.add(wait)
+        self.encode.add(encode)
 
     def batch(self, rows: int, seconds: float) -> None:
         """Counts a batch."""
         self.batch_rows.add(rows)
         self.forward.add(seconds)
 
+    def go_on_from(self, former: ModelMetrics) -> None:
+        """Counts on where the model that had the name before stopped; what that one still answers is counted too."""
+        self.decode, self.wait, self.encode = former.decode, former.wait, former.encode
+        self.forward, self.batch_rows, self.codes = former.forward, former.batch_rows, former.codes
+
 
 class Metrics(Collector):
-    """All models' metrics, and a registry of its own to be asked through."""
+    """All models' metrics, and a registry of its own to be asked through.
+
+    Attributes:
+        models: What is counted, by the model's name.
+        refused: Requests that no model saw, by status code.
+        registry: Holds this and what else is told of the process.
+    """
 
     def __init__(self) -> None:
         self.models: dict[str, ModelMetrics] = {}
+        self.refused: Counter[int] = Counter()
         self.registry = CollectorRegistry()
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
+
+    def add(self, name: str, metrics: ModelMetrics) -> None:
+        """Counts for a model from now on."""
+        if former := self.models.get(name):
+            metrics.go_on_from(former)
+        self.models[name] = metrics
 
     def collect(self) -> Iterator[Metric]:
         """Yields the families."""
@@ -89,11 +114,13 @@ class Metrics(Collector):
         rows = HistogramMetricFamily("shipway_batch_rows", "Rows of a batch", labels=["model"])
         waiting = GaugeMetricFamily("shipway_waiting_rows", "Rows that wait", labels=["model"])
         load = GaugeMetricFamily("shipway_model_load_seconds", "Time to load the model", labels=["model"])
+        for code, count in self.refused.items():
+            requests.add_metric(["", "", "http", str(code)], count)
         for name, model in self.models.items():
-            for (protocol, code), count in model.codes.items():
-                requests.add_metric([name, model.release, protocol, str(code)], count)
-            for stage, histogram in model.stages.items():
-                histogram.into(stages, [name, stage])
+            for (release, protocol, code), count in model.codes.items():
+                requests.add_metric([name, release, protocol, str(code)], count)
+            for stage in STAGES:
+                getattr(model, stage).into(stages, [name, stage])
             model.forward.into(forward, [name])
             model.batch_rows.into(rows, [name])
             waiting.add_metric([name], model.waiting_rows())

@@ -1,4 +1,4 @@
-"""The models that a server answers for, by name."""
+"""A model that is served: its engine, and what reads, batches and counts its requests."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from shipway.components.common.errors import DeploymentError
-from shipway.components.common.model import Golden, ModelDescription, Tensor, read_golden
-from shipway.serving.model import OnnxModel, model_directory
+from shipway.components.common.model import Golden, Tensor, read_golden
+from shipway.serving.engines.engine import Engine, model_directory
+from shipway.serving.engines.onnx import OnnxModel
 from shipway.serving.openinference.batching import Batcher
 from shipway.serving.openinference.door import tensors_of_instances
 from shipway.serving.openinference.metrics import ModelMetrics
@@ -25,6 +26,8 @@ class ServedModel:
 
     Attributes:
         name: In the URLs.
+        identity: Name and digest: what its answers depend on besides the requests.
+        digest_header: Says over HTTP which model answered.
         description: What ``model.json`` says.
         v1: Its v1 bodies.
         v2: Its v2 bodies.
@@ -32,8 +35,10 @@ class ServedModel:
         metrics: What is counted.
     """
 
-    def __init__(self, name: str, engine: OnnxModel, load_seconds: float = 0.0, **batching: int) -> None:
-        self.name, self.description = name, engine.description
+    def __init__(self, name: str, engine: Engine, load_seconds: float = 0.0, **batching: Any) -> None:
+        self.name, self.description, self._platform = name, engine.description, engine.platform
+        self.identity = f"{name} {engine.description.digest}"
+        self.digest_header = (b"x-shipway-model-digest", engine.description.digest.encode())
         self.v1, self.v2 = V1(engine.description), V2(name, engine.description)
         self.batcher = Batcher(engine.run, observe=lambda rows, seconds: self.metrics.batch(rows, seconds), **batching)
         self.metrics = ModelMetrics(engine.description.digest, lambda: self.batcher.waiting_rows, load_seconds)
@@ -44,13 +49,13 @@ class ServedModel:
         return {
             "name": self.name,
             "versions": [self.description.digest],
-            "platform": "onnx_onnxruntime",
+            "platform": self._platform,
             "inputs": [_tensor(tensor) for tensor in self.description.inputs],
             "outputs": [_tensor(tensor) for tensor in self.description.outputs],
         }
 
 
-def load_model(path: str | Path, name: str = "", threads: int = 1, **batching: int) -> ServedModel:
+def load_model(path: str | Path, name: str = "", threads: int = 1, **batching: Any) -> ServedModel:
     """Loads the model of a Model or Release directory, and has it answer its golden requests.
 
     Args:
@@ -70,14 +75,14 @@ def load_model(path: str | Path, name: str = "", threads: int = 1, **batching: i
     return ServedModel(name or engine.description.name, engine, time.perf_counter() - started, **batching)
 
 
-def golden_check(model: OnnxModel, golden: Golden) -> None:
+def golden_check(engine: Engine, golden: Golden) -> None:
     """Answers the model's golden requests in this process.
 
     Raises:
         DeploymentError: When an answer is not the recorded one within the tolerance.
     """
-    description: ModelDescription = model.description
-    scores, labels = model.run(tensors_of_instances(description.inputs, {"instances": list(golden.instances)}))
+    description = engine.description
+    scores, labels = engine.run(tensors_of_instances(description.inputs, {"instances": list(golden.instances)}))
     distance = float(np.abs(scores - np.array(golden.scores)).max())
     # The comparison is this way round so that NaN fails.
     if not distance <= golden.tolerance or list(labels) != list(golden.labels):

@@ -11,8 +11,9 @@ from msgspec.structs import astuple
 from numpy.typing import NDArray
 
 from shipway.components.common.model import ModelDescription, Tensor
-from shipway.serving.openinference.batching import Answer
-from shipway.serving.openinference.door import parsed, tensors_of_instances
+from shipway.serving.engines.engine import Answer
+from shipway.serving.openinference.door import BadRequest, parsed, tensors_of_instances
+from shipway.serving.openinference.request import InferRequest
 
 __all__ = ["V1"]
 
@@ -20,11 +21,13 @@ _NUMBER = float | bool | None
 
 
 class V1:
-    """Reads and writes the v1 bodies of one model.
+    """Reads and writes the v1 bodies of one model; a :class:`.request.Codec`.
 
     Rows are decoded into a type made from the model's signature, which refuses what the model does not take.
     What it refuses is looked at once more by :mod:`.door`, which knows the reason.
     """
+
+    protocol = "v1"
 
     def __init__(self, description: ModelDescription) -> None:
         self._features = description.inputs
@@ -36,28 +39,33 @@ class V1:
         self._others = [i for i in range(len(self._features)) if i not in set(self._numbers)]
         self._labels = description.label_names
 
-    def decode(self, body: bytes) -> tuple[dict[str, NDArray[Any]], int]:
-        """Returns the tensors of a request, and how many rows they have.
+    def decode(self, body: bytes, header_length: str | None = None) -> InferRequest:
+        """Returns a request.
+
+        Args:
+            body: JSON.
+            header_length: Must be None: binary tensors are of v2.
 
         Raises:
             BadRequest: When the model cannot answer it.
         """
+        if header_length is not None:
+            raise BadRequest("Inference-Header-Content-Length belongs to v2; v1 has no binary tensors")
         try:
             rows = self._decoder.decode(body).instances
-            return self._tensors(rows), len(rows)
+            return InferRequest(self._tensors(rows), len(rows))
         except (msgspec.DecodeError, RecursionError, OverflowError):
             payload = parsed(body)
             tensors = tensors_of_instances(self._features, payload)
-            return tensors, len(payload["instances"])
+            return InferRequest(tensors, len(payload["instances"]))
 
-    def encode(self, answer: Answer) -> bytes:
+    def encode(self, request: InferRequest, answer: Answer) -> tuple[bytes, None]:  # noqa: ARG002 (a Codec)
         """Returns the body of an answer: ``{"predictions": [{"label": …, "scores": {label: score, …}}, …]}``."""
         scores, labels = answer
         names = self._labels
         rows = zip(labels.tolist(), scores.tolist(), strict=True)
         predictions = [{"label": label, "scores": dict(zip(names, row, strict=True))} for label, row in rows]
-        body: bytes = orjson.dumps({"predictions": predictions})
-        return body
+        return orjson.dumps({"predictions": predictions}), None
 
     def _tensors(self, rows: list[Any]) -> dict[str, NDArray[Any]]:
         columns = list(zip(*map(astuple, rows), strict=True))

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
 from shipway.components.common.errors import InputError
 from shipway.components.common.model import MODEL_FILE, verify_files
+from shipway.serving.engines.engine import Answer, Tensors
 
-__all__ = ["OnnxModel", "model_directory"]
-
-Tensors = Mapping[str, NDArray[Any]]
+__all__ = ["OnnxModel"]
 
 _ERRORS_ONLY = 3
 _LOAD_ERRORS = (
@@ -34,7 +29,10 @@ class OnnxModel:
 
     Attributes:
         description: What ``model.json`` says; the files are the ones it names.
+        platform: As the v2 protocol names it.
     """
+
+    platform = "onnx_onnxruntime"
 
     def __init__(self, directory: str | Path, threads: int = 0) -> None:
         """Loads a model.
@@ -56,29 +54,10 @@ class OnnxModel:
                 f" {', '.join(sorted(described ^ actual))}; export the model again"
             )
 
-    def run(self, tensors: Tensors) -> tuple[NDArray[np.float32], NDArray[np.object_]]:
-        """Scores a batch.
-
-        Args:
-            tensors: One tensor per feature: float32 [N], object [N] holding ``str``, or float32 [N, size] for a vector.
-
-        Returns:
-            Scores, float32 [N, C], in the order of the label names, and the most likely labels, object [N] of ``str``.
-        """
+    def run(self, tensors: Tensors) -> Answer:
+        """Scores a batch; see :meth:`.engine.Engine.run`."""
         scores, labels = self._session.run(["scores", "label"], dict(tensors))
         return scores, labels
-
-
-def model_directory(path: str | Path) -> Path:
-    """Returns the Model directory at ``path``, which is one or is a Release that holds one.
-
-    Raises:
-        InputError: When it is neither.
-    """
-    for candidate in (Path(path), Path(path) / "model"):
-        if (candidate / MODEL_FILE).is_file():
-            return candidate
-    raise InputError(f"no model at {path}: neither {MODEL_FILE} nor model/{MODEL_FILE} is there")
 
 
 def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
