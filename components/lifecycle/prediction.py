@@ -16,7 +16,7 @@ from shipway.components.common.preprocessing import feature_tensors, label_strin
 from shipway.components.common.preprocessing.vectors import sized
 from shipway.components.lifecycle.copies import local_copy
 from shipway.components.lifecycle.releases import verify
-from shipway.serving.model import OnnxModel
+from shipway.serving.engines.onnx import OnnxModel
 
 __all__ = ["predict", "predict_champion"]
 

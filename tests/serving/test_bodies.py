@@ -13,6 +13,7 @@ from serving_support import FIXTURES
 
 from shipway.serving.openinference.application import Application
 from shipway.serving.openinference.models import load_model
+from shipway.serving.openinference.repository import Repository
 from shipway.serving.sockets import listening_socket
 
 BODY = b'{"instances": [{"distance": 1.0, "wind": 0.5, "carrier": "AA"}]}'
@@ -20,9 +21,8 @@ BODY = b'{"instances": [{"distance": 1.0, "wind": 0.5, "carrier": "AA"}]}'
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[tuple[str, int]]:
-    application = Application(
-        [load_model(FIXTURES / "binary", "flights")], most_body_bytes=1000, body_timeout_seconds=0.5
-    )
+    repository = Repository({"flights": FIXTURES / "binary"}, load_model)
+    application = Application(repository, most_body_bytes=1000, body_timeout_seconds=0.5)
     server = uvicorn.Server(uvicorn.Config(application, http="httptools", lifespan="off", log_config=None))
     with listening_socket("127.0.0.1", 0) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

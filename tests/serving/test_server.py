@@ -128,9 +128,9 @@ def test_metadata_and_health(url: str) -> None:
         {"name": "carrier", "datatype": "BYTES", "shape": [-1]},
     ]
     assert metadata["outputs"][0] == {"name": "scores", "datatype": "FP32", "shape": [-1, 2]}
-    with urllib.request.urlopen(f"{url}/v1/models") as response:
+    assert ask(f"{url}/v1/models") == (200, {"models": ["flights"]})
+    with urllib.request.urlopen(f"{url}/v1/models/flights") as response:
         assert response.headers["x-shipway-model-digest"] == MODEL.digest
-        assert json.load(response) == {"models": ["flights"]}
     with urllib.request.urlopen(f"{url}/metrics") as response:
         assert b"shipway_request_seconds_bucket" in response.read()
 
@@ -172,7 +172,7 @@ def test_v1_refuses_with_the_reason(predict: str, case: str) -> None:
 
 def test_v1_refuses_another_content_type(predict: str) -> None:
     status, answer = ask(predict, {"instances": [ROW]}, "text/plain")
-    assert status == 400
+    assert status == 415
     assert "application/json" in answer["error"]
 
 

@@ -1,0 +1,1 @@
+"""What scores: one module per kind of file that a Model holds."""

@@ -1,0 +1,52 @@
+"""What every engine is, and where its files lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shipway.components.common.errors import InputError
+from shipway.components.common.model import MODEL_FILE, ModelDescription
+
+__all__ = ["Answer", "Engine", "Tensors", "model_directory"]
+
+Tensors = Mapping[str, NDArray[Any]]
+Answer = tuple[NDArray[np.float32], NDArray[np.object_]]
+
+
+class Engine(Protocol):
+    """A loaded model.
+
+    Attributes:
+        description: What ``model.json`` says; the files are the ones it names.
+        platform: As the v2 protocol names it, ``onnx_onnxruntime`` for instance.
+    """
+
+    description: ModelDescription
+    platform: str
+
+    def run(self, tensors: Tensors) -> Answer:
+        """Scores a batch.
+
+        Args:
+            tensors: One tensor per feature: float32 [N], object [N] holding ``str``, or float32 [N, size] for a vector.
+
+        Returns:
+            Scores, float32 [N, C], in the order of the label names, and the most likely labels, object [N] of ``str``.
+        """
+
+
+def model_directory(path: str | Path) -> Path:
+    """Returns the Model directory at ``path``, which is one or is a Release that holds one.
+
+    Raises:
+        InputError: When it is neither.
+    """
+    for candidate in (Path(path), Path(path) / "model"):
+        if (candidate / MODEL_FILE).is_file():
+            return candidate
+    raise InputError(f"no model at {path}: neither {MODEL_FILE} nor model/{MODEL_FILE} is there")

@@ -1,0 +1,62 @@
+"""Tensors as bytes: the protocol's binary extension over REST, and its raw contents over gRPC.
+
+Numbers are little-endian, row by row; ``BYTES`` are strings, each after its length in four bytes.
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["DTYPES", "numbers", "packed", "unpacked"]
+
+DTYPES: Mapping[str, np.dtype[Any]] = {
+    "BOOL": np.dtype("?"),
+    **{f"{kind}{8 * size}": np.dtype(f"<{kind[0].lower()}{size}") for kind in ("INT", "UINT") for size in (1, 2, 4, 8)},
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+}
+
+
+def numbers(raw: bytes, datatype: str, count: int) -> NDArray[Any]:
+    """Returns a tensor's numbers, flat.
+
+    Raises:
+        KeyError: When the datatype is none of numbers.
+        ValueError: When there are more or fewer than ``count``, or a BOOL is neither 0 nor 1.
+    """
+    dtype = DTYPES[datatype]
+    if len(raw) != count * dtype.itemsize:
+        raise ValueError(f"{count} values of {datatype} are {count * dtype.itemsize} bytes, not {len(raw)}")
+    if datatype == "BOOL" and np.frombuffer(raw, np.uint8).max(initial=0) > 1:
+        raise ValueError("a BOOL is neither 0 nor 1")
+    return np.frombuffer(raw, dtype)
+
+
+def packed(texts: list[str]) -> bytes:
+    """Returns strings as ``BYTES``."""
+    encoded = [text.encode() for text in texts]
+    return b"".join(part for text in encoded for part in (len(text).to_bytes(4, "little"), text))
+
+
+def unpacked(raw: bytes, count: int) -> list[str]:
+    """Returns the strings of ``BYTES``.
+
+    Raises:
+        ValueError: When there are more or fewer than ``count``, or one is no UTF-8.
+    """
+    texts, start = [], 0
+    for _ in range(count):
+        end = start + 4 + int.from_bytes(raw[start : start + 4], "little")
+        if end > len(raw):
+            raise ValueError(f"{count} strings are longer than the {len(raw)} bytes that there are")
+        texts.append(raw[start + 4 : end].decode())
+        start = end
+    if start != len(raw):
+        raise ValueError(f"{len(raw) - start} bytes follow the last of {count} strings")
+    return texts
