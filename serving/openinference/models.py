@@ -6,19 +6,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from shipway.components.common.errors import DeploymentError
-from shipway.components.common.model import Golden, Tensor, read_golden
+from shipway.components.common.model import Tensor, read_golden
 from shipway.serving.engines.engine import Engine, model_directory
 from shipway.serving.engines.onnx import OnnxModel
 from shipway.serving.openinference.batching import Batcher
-from shipway.serving.openinference.door import tensors_of_instances
+from shipway.serving.openinference.golden import golden_check
 from shipway.serving.openinference.metrics import ModelMetrics
 from shipway.serving.openinference.v1 import V1
 from shipway.serving.openinference.v2 import V2
 
-__all__ = ["ServedModel", "golden_check", "load_model"]
+__all__ = ["ServedModel", "load_model"]
 
 
 class ServedModel:
@@ -73,23 +70,6 @@ def load_model(path: str | Path, name: str = "", threads: int = 1, **batching: A
     engine = OnnxModel(directory, threads)
     golden_check(engine, read_golden(directory))
     return ServedModel(name or engine.description.name, engine, time.perf_counter() - started, **batching)
-
-
-def golden_check(engine: Engine, golden: Golden) -> None:
-    """Answers the model's golden requests in this process.
-
-    Raises:
-        DeploymentError: When an answer is not the recorded one within the tolerance.
-    """
-    description = engine.description
-    scores, labels = engine.run(tensors_of_instances(description.inputs, {"instances": list(golden.instances)}))
-    distance = float(np.abs(scores - np.array(golden.scores)).max())
-    # The comparison is this way round so that NaN fails.
-    if not distance <= golden.tolerance or list(labels) != list(golden.labels):
-        raise DeploymentError(
-            f"the model {description.name} does not answer its golden requests as it did after training:"
-            f" the scores differ by up to {distance:.2g}, {golden.tolerance:g} is allowed"
-        )
 
 
 def _tensor(tensor: Tensor) -> dict[str, Any]:
