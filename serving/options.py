@@ -58,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     add = process.add_argument
     add("--reuse-port", action="store_true", help="take the port over from the process that has it")
     add("--ready-file", help="written, as JSON, when requests are answered")
+    # What a server with several workers tells each of them.
+    add("--worker-directory", help=argparse.SUPPRESS)
+    add("--socket", type=int, help=argparse.SUPPRESS)
     return parser
 
 

@@ -25,11 +25,13 @@ from shipway.components.common.errors import ShipwayError
 from shipway.serving.openinference.application import Application
 from shipway.serving.openinference.cache import ResponseCache
 from shipway.serving.openinference.connections import HttpConnection
+from shipway.serving.openinference.exposition import SharedExposition
 from shipway.serving.openinference.inference import Inference
 from shipway.serving.openinference.models import ServedModel, load_model
 from shipway.serving.openinference.repository import Repository, model_paths
 from shipway.serving.options import parsed_options
 from shipway.serving.sockets import listening_socket, take_over
+from shipway.serving.workers import end_with_parent, supervise
 
 __all__ = ["main"]
 
@@ -46,12 +48,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         options = parsed_options(arguments)
-        listening = listening_socket(options.host, options.port, options.reuse_port)
-        _Server(_application(options), listening, options).run(sockets=[listening])
+        if options.workers > 1:
+            return supervise(sys.argv[1:] if arguments is None else arguments, options)
+        _serve(options)
     except ShipwayError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _serve(options: argparse.Namespace) -> None:
+    if options.socket is None:
+        listening = listening_socket(options.host, options.port, options.reuse_port)
+    else:
+        end_with_parent()
+        listening = socket.socket(fileno=options.socket)
+    _Server(_application(options), listening, options).run(sockets=[listening])
 
 
 def _application(options: argparse.Namespace) -> Application:
@@ -97,6 +109,11 @@ class _Server(uvicorn.Server):
         self._ends_at: float | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._options.worker_directory:
+            registry = self._application.repository.metrics.registry
+            shared = SharedExposition(registry, Path(self._options.worker_directory), str(os.getpid()))
+            await shared.start()
+            self._application.exposition = shared
         await super().startup(sockets)
         if self._options.reuse_port:
             take_over(self._listening)

@@ -11,11 +11,12 @@ from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from shipway.components.common.errors import ShipwayError
 from shipway.serving.openinference.batching import Busy, TooLate
 from shipway.serving.openinference.door import BadRequest
+from shipway.serving.openinference.exposition import Exposition
 from shipway.serving.openinference.http import (
     JSON,
     Bodies,
@@ -40,6 +41,7 @@ _LENGTH_HEADER = b"inference-header-content-length"
 _TIMEOUT_HEADER = b"x-envoy-expected-rq-timeout-ms"
 _EXTENSIONS = ["binary_tensor_data", "model_repository"]
 
+_METRICS = ((b"content-type", CONTENT_TYPE_LATEST.encode()),)
 _TOLD = (HttpError, BadRequest, NotServed, Busy, TooLate)
 _STATUS = {BadRequest: 400, NotServed: 404, TooLate: 504}
 
@@ -53,6 +55,7 @@ class Application:
         repository: What is served.
         inference: How.
         ready: Whether requests are wanted; :meth:`drain` says no.
+        exposition: What ``/metrics`` shows.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Application:
             most_pending_bytes: How much of bodies that are not complete yet is kept in memory.
         """
         self.repository, self.inference, self.ready = repository, inference or Inference(), True
+        self.exposition = Exposition(repository.metrics.registry)
         self._bodies = Bodies(most_body_bytes, body_timeout_seconds, most_pending_bytes)
 
     def drain(self) -> None:
@@ -88,10 +92,12 @@ class Application:
         try:
             if method == "POST":
                 status, body, headers = await self._post(path, dict(scope["headers"]), receive)
-            elif method in ("GET", "HEAD"):
-                status, body, headers = self._get(path)
-            else:
+            elif method not in ("GET", "HEAD"):
                 raise HttpError(405, f"{method} is not allowed", (b"allow", b"GET, HEAD, POST"))
+            elif path == "/metrics":
+                status, body, headers = Reply(200, await self.exposition.text(), _METRICS)
+            else:
+                status, body, headers = self._get(path)
         except (DisconnectedError, asyncio.CancelledError):
             return
         except _TOLD as error:
@@ -147,9 +153,6 @@ class Application:
         return json_reply({"name": name, verb: True})
 
     def _get(self, path: str) -> Reply:
-        if path == "/metrics":
-            registry = self.repository.metrics.registry
-            return Reply(200, generate_latest(registry), ((b"content-type", CONTENT_TYPE_LATEST.encode()),))
         if path in ("/", "/v2/health/live"):
             return json_reply({"live": True} if path != "/" else {"status": "alive"})
         if path == "/v2/health/ready":
