@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +15,10 @@ from shipway import pipelines
 from shipway.components.common.errors import InputError, ShipwayError
 from shipway.pipelines.doctor import examine_machine
 from shipway.pipelines.environments import environment_of, make_environments, remove_unused_environments
-from shipway.pipelines.families import FAMILIES, Family
+from shipway.pipelines.executing import execute
+from shipway.pipelines.families import FAMILIES
+from shipway.pipelines.serving_cli import endpoints_group, rollback, serve
 from shipway.pipelines.spec import load_yaml
-from shipway.serving import endpoints
 
 __all__ = ["cli", "main"]
 
@@ -144,72 +144,18 @@ def compile_command(pipeline: str | None, every: bool, output: Path, registry: s
         click.echo(write_pipeline(name, output, registry, pins))
 
 
-@cli.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--name", help="The model's name in URLs; by default the one in its model.json.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8080, show_default=True, help="Port to listen on.")
-def serve(model: Path, name: str | None, host: str, port: int) -> None:
-    """Serves MODEL, the directory of a model or of a release, in the foreground over KServe's v1 and v2 REST."""
-    named = ["--name", name] if name else []
-    where = ["--model-dir", str(model), "--host", host, "--port", str(port)]
-    _execute(FAMILIES["serving"], ["-m", "shipway.serving.server", *where, *named])
-
-
 @cli.command("data", add_help_option=False, context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def data_command(arguments: Sequence[str]) -> None:
     """Describes and checks files outside any pipeline: stats, schema, validate, report, checks."""
-    _execute(FAMILIES["data"], ["-m", "shipway.components.data.command_line", *arguments])
+    execute(FAMILIES["data"], ["-m", "shipway.components.data.command_line", *arguments])
 
 
 @cli.command("storage", add_help_option=False, context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def storage_command(arguments: Sequence[str]) -> None:
     """Looks into stores and copies between them: ls, cp, publish, verify, replicate, profile."""
-    _execute(FAMILIES["lifecycle"], ["-m", "shipway.components.common.storage.command_line", *arguments])
-
-
-@cli.group("endpoints", invoke_without_command=True)
-@click.pass_context
-def endpoints_group(context: click.Context) -> None:
-    """Lists and stops the local endpoints that runs have left."""
-    if context.invoked_subcommand is None:
-        context.invoke(endpoints_list)
-
-
-@endpoints_group.command("list")
-@_as_json
-def endpoints_list(as_json: bool = False) -> None:
-    """Lists the endpoints: name, state, URL and release."""
-    found = endpoints.endpoints()
-    if as_json:
-        click.echo(json.dumps(found))
-    for entry in () if as_json else found:
-        click.echo(f"{entry['name']:<24} {entry['status']:<8} {entry['url']:<28} {entry['release']['uri']}")
-    if not found and not as_json:
-        click.echo("no endpoints; `shipway run train_and_deploy` makes one")
-
-
-@endpoints_group.command("stop")
-@click.argument("name", required=False)
-@click.option("--all", "every", is_flag=True, help="Stop every endpoint.")
-def endpoints_stop(name: str | None, every: bool) -> None:
-    """Stops the endpoint NAME, or all of them."""
-    if every == (name is not None):
-        raise InputError("name one endpoint or give --all; `shipway endpoints` lists them")
-    if name:
-        endpoints.stop(name)
-    for stopped in [name] if name else endpoints.stop_all():
-        click.echo(f"stopped {stopped}")
-
-
-@cli.command()
-@click.argument("name")
-def rollback(name: str) -> None:
-    """Puts the release that the endpoint NAME served before back in its place."""
-    restored = endpoints.rollback(name)
-    click.echo(f"{name} serves {restored['release']['uri']} at {restored['url']}")
+    execute(FAMILIES["lifecycle"], ["-m", "shipway.components.common.storage.command_line", *arguments])
 
 
 @cli.group("env", invoke_without_command=True)
@@ -246,7 +192,7 @@ def env_make(families: Sequence[str]) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def env_python(family: str, arguments: Sequence[str]) -> None:
     """Runs the interpreter of FAMILY's environment with ARGUMENTS, making the environment first where it is missing."""
-    _execute(FAMILIES[family], arguments)
+    execute(FAMILIES[family], arguments)
 
 
 @env_group.command("clean")
@@ -288,14 +234,8 @@ def doctor(as_json: bool) -> None:
         raise SystemExit(1)
 
 
-def _execute(family: Family, arguments: Sequence[str]) -> None:
-    """Replaces this process by the family's interpreter, which sees the project's code as it is now."""
-    from shipway.pipelines.code import code_snapshot
-
-    (environment,) = make_environments([family], lambda line: click.echo(line, err=True)).values()
-    paths = [path for path in (os.environ.get("PYTHONPATH"), str(code_snapshot())) if path]
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    os.execve(environment.python, [str(environment.python), *arguments], variables)
+for command in (serve, endpoints_group, rollback):
+    cli.add_command(command)
 
 
 def main() -> None:
