@@ -33,7 +33,7 @@ from shipway.serving.options import parsed_options
 from shipway.serving.sockets import listening_socket, take_over
 from shipway.serving.workers import end_with_parent, supervise
 
-__all__ = ["main"]
+__all__ = ["Server", "main"]
 
 _DRAIN_SECONDS = 0.5
 _GRACE_SECONDS = 10
@@ -63,7 +63,7 @@ def _serve(options: argparse.Namespace) -> None:
     else:
         end_with_parent()
         listening = socket.socket(fileno=options.socket)
-    _Server(_application(options), listening, options).run(sockets=[listening])
+    Server(_application(options), listening, options).run(sockets=[listening])
 
 
 def _application(options: argparse.Namespace) -> Application:
@@ -84,7 +84,7 @@ def _application(options: argparse.Namespace) -> Application:
     return Application(repository, inference, most_body_bytes=options.max_body_mib * _MIB)
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """uvicorn's server, which says when it is ready and drains before it ends."""
 
     def __init__(self, application: Application, listening: socket.socket, options: argparse.Namespace) -> None:
@@ -109,6 +109,7 @@ class _Server(uvicorn.Server):
         self._ends_at: float | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begins to answer, and says so."""
         if self._options.worker_directory:
             registry = self._application.repository.metrics.registry
             shared = SharedExposition(registry, Path(self._options.worker_directory), str(os.getpid()))
@@ -120,6 +121,7 @@ class _Server(uvicorn.Server):
         self._tell()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (uvicorn's interface)
+        """Drains on SIGTERM; ends on any other signal, or on a second one."""
         if sig != signal.SIGTERM or self._ends_at is not None:
             self.should_exit = True
             return
@@ -129,6 +131,7 @@ class _Server(uvicorn.Server):
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
 
     async def on_tick(self, counter: int) -> bool:
+        """Returns whether it is time to end."""
         drained = self._ends_at is not None and time.monotonic() >= self._ends_at
         return await super().on_tick(counter) or drained
 

@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 from shipway.components.common.errors import InputError
 from shipway.components.common.model import MODEL_FILE, ModelDescription
 
-__all__ = ["Answer", "Engine", "Tensors", "model_directory"]
+__all__ = ["Answer", "Engine", "Tensors", "Unavailable", "model_directory"]
 
 Tensors = Mapping[str, NDArray[Any]]
 Answer = tuple[NDArray[np.float32], NDArray[np.object_]]
+
+
+class Unavailable(Exception):
+    """What the model runs in does not answer now, and may again."""
 
 
 class Engine(Protocol):
@@ -37,6 +41,9 @@ class Engine(Protocol):
 
         Returns:
             Scores, float32 [N, C], in the order of the label names, and the most likely labels, object [N] of ``str``.
+
+        Raises:
+            Unavailable: When the model runs elsewhere and cannot be reached.
         """
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from shipway.components.common.errors import ShipwayError
+from shipway.serving.engines.engine import Unavailable
 from shipway.serving.openinference.batching import Busy, TooLate
 from shipway.serving.openinference.door import BadRequest
 from shipway.serving.openinference.exposition import Exposition
@@ -42,7 +43,7 @@ _TIMEOUT_HEADER = b"x-envoy-expected-rq-timeout-ms"
 _EXTENSIONS = ["binary_tensor_data", "model_repository"]
 
 _METRICS = ((b"content-type", CONTENT_TYPE_LATEST.encode()),)
-_TOLD = (HttpError, BadRequest, NotServed, Busy, TooLate)
+_TOLD = (HttpError, BadRequest, NotServed, Busy, TooLate, Unavailable)
 _STATUS = {BadRequest: 400, NotServed: 404, TooLate: 504}
 
 logger = logging.getLogger(__name__)
@@ -220,4 +221,6 @@ def _told(error: Exception) -> Reply:
         return error.reply
     if isinstance(error, Busy):
         return json_reply({"error": str(error)}, 429, (b"retry-after", b"%d" % error.retry_after_seconds))
+    if isinstance(error, Unavailable):
+        return json_reply({"error": str(error)}, 503, (b"retry-after", b"1"))
     return json_reply({"error": str(error)}, _STATUS[type(error)])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import NamedTuple
 
+from shipway.serving.engines.engine import Unavailable
 from shipway.serving.openinference.batching import Busy, TooLate
 from shipway.serving.openinference.cache import ResponseCache
 from shipway.serving.openinference.door import BadRequest
@@ -16,7 +17,7 @@ __all__ = ["Encoded", "Exchange", "Inference"]
 
 Encoded = tuple[bytes, int | None]
 
-_CODES: dict[type[BaseException], int] = {BadRequest: 400, Busy: 429, TooLate: 504}
+_CODES: dict[type[BaseException], int] = {BadRequest: 400, Busy: 429, Unavailable: 503, TooLate: 504}
 _CANCELLED = 499
 
 
@@ -80,6 +81,7 @@ class Inference:
             BadRequest: When the model cannot answer the body.
             Busy: When too many rows wait.
             TooLate: When the time was over before the model was free.
+            Unavailable: When the model runs elsewhere and does not answer.
         """
         started, rows = perf_counter(), 0
         metrics, cache, code = model.metrics, self.cache, _CANCELLED
