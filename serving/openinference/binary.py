@@ -6,13 +6,14 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import struct
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DTYPES", "numbers", "packed", "unpacked"]
+__all__ = ["DTYPES", "finite", "floats", "numbers", "packed", "texts", "unpacked"]
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
     "BOOL": np.dtype("?"),
@@ -21,6 +22,48 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
 }
+
+
+_NUMBER_TYPES = {float, int, bool, type(None)}
+_TEXT_TYPES = {str, type(None)}
+
+
+def floats(values: Sequence[Any]) -> NDArray[np.float32]:
+    """Returns numbers that JSON held, None as NaN; several times as fast as NumPy's own way.
+
+    Raises:
+        ValueError: When one is something else.
+        OverflowError: When one is beyond the range of a 32-bit float.
+    """
+    try:
+        return np.frombuffer(struct.pack(f"<{len(values)}f", *values), np.float32)
+    except struct.error:  # it packs no None
+        if not set(map(type, values)) <= _NUMBER_TYPES:
+            raise ValueError from None
+        with np.errstate(over="ignore"):
+            return finite(np.array(values, np.float32))
+
+
+def texts(values: Sequence[Any]) -> NDArray[np.object_]:
+    """Returns strings that JSON held, None as "".
+
+    Raises:
+        ValueError: When one is something else.
+    """
+    if not set(map(type, values)) <= _TEXT_TYPES:
+        raise ValueError
+    return np.array([value or "" for value in values], object)
+
+
+def finite(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns the tensor; NaN, which means missing, may be in it.
+
+    Raises:
+        OverflowError: When an infinity is.
+    """
+    if np.isinf(tensor).any():
+        raise OverflowError
+    return tensor
 
 
 def numbers(raw: bytes, datatype: str, count: int) -> NDArray[Any]:

@@ -20,8 +20,8 @@ from shipway.components.common.model import Tensor
 from shipway.serving.openinference.binary import DTYPES, numbers, unpacked
 
 __all__ = [
-    "FP16_LIMIT",
     "INTEGERS",
+    "ODD",
     "BadRequest",
     "InputTensor",
     "listed_inputs",
@@ -31,11 +31,13 @@ __all__ = [
 ]
 
 _FLOAT32_LIMIT = float(np.finfo(np.float32).max)
-FP16_LIMIT = float(np.finfo(np.float16).max)
+_FP16_LIMIT = float(np.finfo(np.float16).max)
 INTEGERS: Mapping[str, tuple[int, int]] = {
     name: (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)) for name, dtype in DTYPES.items() if dtype.kind in "iu"
 }
 """The datatypes of whole numbers, each with its least and its greatest value."""
+ODD = (LookupError, TypeError, ValueError, OverflowError, AttributeError)
+"""What makes the quick ways of reading a request stumble; then this module's are gone, which say why."""
 _NUMBERS = DTYPES.keys()
 _NUMBER_TYPES = {float, int, bool, type(None)}
 
@@ -203,7 +205,7 @@ def _require_declared(where: str, datatype: str, values: list[Any]) -> None:
             raise BadRequest(f"{where} is declared {datatype} but holds something else than integers")
     elif datatype != "FP16":
         return
-    low, high = INTEGERS.get(datatype, (-FP16_LIMIT, FP16_LIMIT))
+    low, high = INTEGERS.get(datatype, (-_FP16_LIMIT, _FP16_LIMIT))
     outside = (v for v in values if type(v) in (int, float) and not math.isnan(v) and not low <= v <= high)
     if (value := next(outside, None)) is not None:
         raise BadRequest(f"{where} is declared {datatype} but holds {value}; that goes from {low} to {high}")

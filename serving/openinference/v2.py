@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import reduce
-from operator import or_
-from typing import Annotated, Any
+from itertools import chain
+from typing import Any
 
-import msgspec
 import numpy as np
 import orjson
-from msgspec import UNSET
 from numpy.typing import NDArray
 
 from shipway.components.common.model import ModelDescription
 from shipway.serving.engines.engine import Answer
-from shipway.serving.openinference.binary import numbers, packed, unpacked
+from shipway.serving.openinference.binary import finite, floats, numbers, packed, texts, unpacked
 from shipway.serving.openinference.door import (
-    FP16_LIMIT,
     INTEGERS,
+    ODD,
     BadRequest,
     listed_inputs,
     parsed,
@@ -32,52 +29,8 @@ from shipway.serving.openinference.request import InferRequest
 
 __all__ = ["V2"]
 
-# What a request that is not as the protocol says makes the quick way raise.
-_ODD = (msgspec.DecodeError, RecursionError, LookupError, TypeError, ValueError, OverflowError)
-
-
-_Parameters = msgspec.defstruct("Parameters", [("binary_data_size", int | None, None)], gc=False)
-_Input = msgspec.defstruct(
-    "Input",
-    [("name", str), ("shape", list[int]), ("parameters", _Parameters | None, None)],
-    gc=False,
-    tag_field="datatype",
-)
-
-
-def _input_types() -> dict[str, Any]:
-    """Returns a type for each datatype, so that its values are checked while they are parsed."""
-    half = Annotated[float, msgspec.Meta(ge=-FP16_LIMIT, le=FP16_LIMIT)]
-    values: dict[str, Any] = {"BYTES": str | None, "FP16": half | bool | None}
-    values |= dict.fromkeys(("FP32", "FP64", "BOOL"), float | bool | None)
-    values |= {name: Annotated[int, msgspec.Meta(ge=b[0], le=b[1])] | None for name, b in INTEGERS.items()}
-    del values["UINT64"]  # msgspec knows no bound beyond that of INT64
-    return {
-        name: msgspec.defstruct(
-            name,
-            [("data", list[value] | msgspec.UnsetType, UNSET)],  # type: ignore[valid-type]
-            bases=(_Input,),
-            tag=name,
-        )
-        for name, value in values.items()
-    }
-
-
-_INPUT_TYPES = _input_types()
-_BYTES = _INPUT_TYPES["BYTES"]
-
-
-_Asked = msgspec.defstruct("Asked", [("name", str), ("parameters", dict[str, Any] | None, None)], gc=False)
-_Body = msgspec.defstruct(
-    "Body",
-    [
-        ("inputs", list[reduce(or_, _INPUT_TYPES.values())]),  # type: ignore[misc]
-        ("id", str | None, None),
-        ("parameters", dict[str, Any] | None, None),
-        ("outputs", list[_Asked] | None, None),  # type: ignore[valid-type]
-    ],
-    gc=False,
-)
+# Datatypes whose values in JSON need no look of their own.
+_UNBOUNDED = {"FP32", "FP64", "BYTES"}
 
 
 class V2:
@@ -98,7 +51,6 @@ class V2:
         self._others = [i for i in range(len(self._features)) if i not in set(self._numbers)]
         self._outputs = tuple(output.name for output in description.outputs)
         self._classes = len(description.label_names)
-        self._decoder = msgspec.json.Decoder(_Body)
 
     def decode(self, body: bytes, header_length: str | None = None) -> InferRequest:
         """Returns a request.
@@ -112,13 +64,13 @@ class V2:
         """
         length = len(body) if header_length is None else _length(header_length, len(body))
         text, raw = (body, b"") if length == len(body) else (body[:length], body[length:])
+        head = parsed(text)
         try:
-            head = self._decoder.decode(text)
-            tensors, rows = self._tensors(head.inputs, raw)
-            asked = [(output.name, output.parameters) for output in head.outputs or ()]
-            return InferRequest(tensors, rows, head.id, self.outputs(asked, head.parameters))
-        except _ODD:
-            return self._slowly(parsed(text), raw)
+            tensors, rows = self._tensors(head["inputs"], raw)
+        except ODD:
+            inputs = listed_inputs(head, raw)
+            tensors, rows = tensors_of_inputs(self._features, inputs), inputs[0].shape[0]
+        return InferRequest(tensors, rows, _id(head), self.outputs(_asked(head), head.get("parameters")))
 
     def encode(self, request: InferRequest, answer: Answer) -> tuple[bytes, int | None]:
         """Returns the body of an answer, and how long its JSON is where binary tensors follow."""
@@ -155,49 +107,32 @@ class V2:
         return tuple((name, _flag(its, "binary_data", binary)) for name, its in asked)
 
     def _tensors(self, inputs: list[Any], raw: bytes) -> tuple[dict[str, NDArray[Any]], int]:
-        values = [given.data for given in inputs] if not raw else _with_binary(inputs, raw)
-        names = [given.name for given in inputs]
+        values = _values(inputs, raw)
+        names = [given["name"] for given in inputs]
         if names != self._names:
             order = {name: position for position, name in enumerate(names)}
             if len(order) != len(names) or len(names) != len(self._names):
                 raise ValueError
             positions = [order[name] for name in self._names]
             inputs, values = [inputs[i] for i in positions], [values[i] for i in positions]
-        rows = inputs[0].shape[0]
+        rows = inputs[0]["shape"][0]
         shapes = [[rows, *feature.shape[1:]] for feature in self._features]
-        if rows < 1 or [given.shape for given in inputs] != shapes:
+        if type(rows) is not int or rows < 1 or [given["shape"] for given in inputs] != shapes:
             raise ValueError
-        if [type(given) is _BYTES for given in inputs] != self._are_texts:
+        if [given["datatype"] == "BYTES" for given in inputs] != self._are_texts:
             raise ValueError
         return self._converted(values, shapes), rows
 
     def _converted(self, values: list[Any], shapes: list[list[int]]) -> dict[str, NDArray[Any]]:
         tensors: dict[str, NDArray[Any]] = {}
-        rows = shapes[0][0]
-        with np.errstate(over="ignore"):
-            if self._numbers:
-                block = np.array([values[i] for i in self._numbers], np.float32)
-                if block.shape[1] != rows or np.isinf(block).any():
-                    raise ValueError
-                tensors = {self._names[i]: column for i, column in zip(self._numbers, block, strict=True)}
-            for i in self._others:
-                if len(values[i]) != math.prod(shapes[i]):
-                    raise ValueError
-                tensors[self._names[i]] = _other(values[i], shapes[i], self._features[i].datatype)
+        if self._numbers:
+            block = _block([values[i] for i in self._numbers], shapes[0][0])
+            tensors = {self._names[i]: column for i, column in zip(self._numbers, block, strict=True)}
+        for i in self._others:
+            if len(values[i]) != math.prod(shapes[i]):
+                raise ValueError
+            tensors[self._names[i]] = _other(values[i], shapes[i], self._features[i].datatype)
         return tensors
-
-    def _slowly(self, head: Any, raw: bytes) -> InferRequest:
-        inputs = listed_inputs(head, raw)
-        tensors = tensors_of_inputs(self._features, inputs)
-        request_id, asked, parameters = head.get("id"), head.get("outputs"), head.get("parameters")
-        if request_id is not None and not isinstance(request_id, str):
-            raise BadRequest("id must be a string")
-        if asked is not None and not (
-            isinstance(asked, list) and all(isinstance(o, dict) and isinstance(o.get("name"), str) for o in asked)
-        ):
-            raise BadRequest('outputs must be a list of {"name"}')
-        outputs = self.outputs([(output["name"], output.get("parameters")) for output in asked or ()], parameters)
-        return InferRequest(tensors, inputs[0].shape[0], request_id, outputs)
 
     def _output(self, name: str, answer: Answer, binary: bool) -> tuple[dict[str, Any], bytes]:
         scores, labels = answer
@@ -210,32 +145,68 @@ class V2:
         return {**output, "parameters": {"binary_data_size": len(raw)}}, raw
 
 
-def _with_binary(inputs: list[Any], raw: bytes) -> list[Any]:
-    """Returns the inputs' values, those that follow the JSON in the order of the inputs."""
+def _values(inputs: list[Any], raw: bytes) -> list[Any]:
+    """Returns the inputs' values; those that follow the JSON do so in the order of the inputs."""
     values, start = [], 0
     for given in inputs:
-        data = given.data
-        if data is UNSET:
-            end = start + given.parameters.binary_data_size if given.parameters else -1
-            part, count = raw[start:end], math.prod(given.shape)
+        datatype, data = given["datatype"], given.get("data")
+        if data is None:
+            end = start + given["parameters"]["binary_data_size"]
+            part, count = raw[start:end], math.prod(given["shape"])
             if not start <= end <= len(raw):
                 raise ValueError
-            tag = given.__struct_config__.tag
-            data = unpacked(part, count) if given.__class__ is _BYTES else numbers(part, tag, count)
+            data = unpacked(part, count) if datatype == "BYTES" else numbers(part, datatype, count)
             start = end
+        elif type(data) is not list or datatype not in _UNBOUNDED:
+            _require_integers(data, datatype)
         values.append(data)
     if start != len(raw):
         raise ValueError
     return values
 
 
+def _require_integers(data: list[Any], datatype: str) -> None:
+    low, high = INTEGERS[datatype]
+    if set(map(type, data)) != {int} or min(data) < low or max(data) > high:
+        raise ValueError
+
+
+def _block(columns: list[Any], rows: int) -> NDArray[np.float32]:
+    """Returns the numeric features, a row each."""
+    if any(type(column) is not list for column in columns):
+        with np.errstate(over="ignore"):
+            block = finite(np.array(columns, np.float32))
+        if block.shape[1] != rows:
+            raise ValueError
+        return block
+    if any(len(column) != rows for column in columns):
+        raise ValueError
+    return floats(list(chain.from_iterable(columns))).reshape(len(columns), rows)
+
+
 def _other(values: Any, shape: list[int], datatype: str) -> NDArray[Any]:
     if datatype == "BYTES":
-        return np.array([value or "" for value in values], object)
-    tensor = np.array(values, np.float32).reshape(shape)
-    if np.isinf(tensor).any():
-        raise ValueError
-    return tensor
+        return texts(values)
+    if type(values) is list:
+        return floats(values).reshape(shape)
+    with np.errstate(over="ignore"):
+        return finite(values.astype(np.float32, copy=False)).reshape(shape)
+
+
+def _id(head: dict[str, Any]) -> str | None:
+    request_id = head.get("id")
+    if request_id is not None and not isinstance(request_id, str):
+        raise BadRequest("id must be a string")
+    return request_id
+
+
+def _asked(head: dict[str, Any]) -> list[tuple[str, Any]]:
+    outputs = head.get("outputs") or []
+    if not isinstance(outputs, list) or not all(
+        isinstance(output, dict) and isinstance(output.get("name"), str) for output in outputs
+    ):
+        raise BadRequest('outputs must be a list of {"name"}')
+    return [(output["name"], output.get("parameters")) for output in outputs]
 
 
 def _flag(parameters: Any, name: str, default: bool) -> bool:
