@@ -10,9 +10,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from shipway.components.common.errors import InputError
 from shipway.components.common.state import cache_directory
 from shipway.pipelines.environments import environment_of
 from shipway.pipelines.families import FAMILIES
+from shipway.pipelines.images import LOCK, read_lock
 
 __all__ = ["Finding", "examine_machine"]
 
@@ -36,7 +38,7 @@ class Finding:
 
 def examine_machine() -> list[Finding]:
     """Returns the findings, in the order in which they matter."""
-    return [*_platform(), _disk(), *_environments(), _gpu(), *_programs()]
+    return [*_platform(), _disk(), *_environments(), _gpu(), *_programs(), *_images()]
 
 
 def _platform() -> Iterator[Finding]:
@@ -84,3 +86,19 @@ def _programs() -> Iterator[Finding]:
     for program, purpose in (("kubectl", "reaching a cluster by hand"), ("java", "TorchServe")):
         path = shutil.which(program)
         yield Finding(program, "ok" if path else "note", path or f"not found; only needed for {purpose}")
+
+
+def _images() -> Iterator[Finding]:
+    if not LOCK.is_file():  # only a checkout has manifests
+        return
+    try:
+        images = read_lock(LOCK)
+    except InputError as error:
+        yield Finding("images", "lack", str(error))
+        return
+    for name, image in images.items():
+        if image.digest:
+            yield Finding(f"image {name}", "ok", str(image))
+        else:
+            message = f"{image} has a tag only, which may come to mean another image; `make pin-images` pins it"
+            yield Finding(f"image {name}", "note", message)

@@ -1,16 +1,20 @@
-"""The InferenceService: its essential fields, and strictly against KServe's own schema where that is at hand."""
+"""The InferenceService: its essential fields, and strictly against KServe's own definitions."""
 
 from __future__ import annotations
 
-import os
 import re
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from shipway.serving.manifests import inference_service, inference_service_yaml
+from shipway.components.common.errors import InputError
+from shipway.serving.manifests import RUNTIMES, inference_service, inference_service_yaml
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import crd
 
 RELEASE = {
     "name": "flights",
@@ -19,35 +23,6 @@ RELEASE = {
     "model_digest": "sha256:" + "0123456789abcdef" * 4,
     "uri": "s3://models/flights/0123456789abcdef",
 }
-SCHEMAS = Path(os.environ.get("SHIPWAY_SCHEMAS") or Path(__file__).parents[3] / "shared" / "schemas")
-CRD = SCHEMAS / "kserve-v0.20.0" / "serving.kserve.io_inferenceservices.yaml"
-
-
-def violations(value: Any, schema: dict[str, Any], where: str = "") -> list[str]:
-    """What is wrong with a value by a CRD's openAPIV3Schema; fields that it does not know are wrong."""
-    if schema.get("x-kubernetes-preserve-unknown-fields"):
-        return []
-    if schema.get("x-kubernetes-int-or-string"):
-        return [] if isinstance(value, int | str) else [f"{where} is no integer or string"]
-    types = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool, "number": (int, float)}
-    if not isinstance(value, types[schema["type"]]):
-        return [f"{where} is no {schema['type']}"]
-    found = []
-    if isinstance(value, dict):
-        known, others = schema.get("properties", {}), schema.get("additionalProperties")
-        found += [f"{where}.{name} is missing" for name in schema.get("required", []) if name not in value]
-        for name, member in value.items():
-            if name in known or others:
-                found += violations(member, known.get(name, others), f"{where}.{name}")
-            elif known:
-                found.append(f"{where}.{name} is unknown")
-    if isinstance(value, list):
-        found += [v for i, item in enumerate(value) for v in violations(item, schema["items"], f"{where}[{i}]")]
-    if "enum" in schema and value not in schema["enum"]:
-        found.append(f"{where} is none of {schema['enum']}")
-    if "pattern" in schema and not re.search(schema["pattern"], value):
-        found.append(f"{where} does not match {schema['pattern']}")
-    return found
 
 
 def test_essential_fields() -> None:
@@ -58,12 +33,13 @@ def test_essential_fields() -> None:
     assert manifest["metadata"]["annotations"]["shipway/release-digest"] == RELEASE["digest"]
     assert manifest["spec"] == {
         "predictor": {
+            "automountServiceAccountToken": False,
             "model": {
                 "modelFormat": {"name": "onnx"},
                 "protocolVersion": "v2",
                 "runtime": "shipway-openinference",
                 "storageUri": "s3://models/flights/0123456789abcdef/model/",
-            }
+            },
         }
     }
     assert yaml.safe_load(inference_service_yaml("flights-late", RELEASE)) == manifest
@@ -73,11 +49,12 @@ def test_essential_fields() -> None:
     ("uri", "storage_uri"),
     [
         ("gs://bucket/flights/1/", "gs://bucket/flights/1/model/"),
+        ("pvc://claim/flights/1", "pvc://claim/flights/1/model"),
         ("/data/my releases/1", "file:///data/my%20releases/1/model/"),
         ("file:///data/1", "file:///data/1/model/"),
     ],
 )
-def test_the_storage_uri_ends_with_one_slash(uri: str, storage_uri: str) -> None:
+def test_the_storage_uri_is_one_that_kserve_reads_as_this_model_only(uri: str, storage_uri: str) -> None:
     manifest = inference_service("flights", {**RELEASE, "uri": uri})
     assert manifest["spec"]["predictor"]["model"]["storageUri"] == storage_uri
 
@@ -88,21 +65,43 @@ def test_labels_are_labels() -> None:
         assert re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", value)
 
 
-def crd_schema() -> dict[str, Any]:
-    (version,) = [
-        v for v in yaml.load(CRD.read_text(), Loader=yaml.CSafeLoader)["spec"]["versions"] if v["name"] == "v1beta1"
+def served(runtime: str, protocol: str) -> dict:
+    layout = "s3://models/flights/layout" if RUNTIMES[runtime].layout else ""
+    return inference_service("flights", RELEASE, runtime=runtime, protocol=protocol, layout_uri=layout)
+
+
+@pytest.mark.skipif(not crd.available(), reason="needs KServe's CRDs")
+@pytest.mark.parametrize("release", ["kserve-v0.20.0", "kserve-HEAD"])
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_kserve_would_take_it(runtime: str, release: str) -> None:
+    for protocol in RUNTIMES[runtime].protocols:
+        manifest = served(runtime, protocol)
+        assert crd.faults_of(manifest, release) == []
+    manifest["spec"]["predictor"]["model"]["modelFormats"] = {}
+    del manifest["spec"]["predictor"]["model"]["modelFormat"]["name"]
+    assert crd.faults_of(manifest, release) == [
+        "InferenceService.spec.predictor.model.modelFormat lacks name",
+        "InferenceService.spec.predictor.model.modelFormats is not known",
     ]
-    schema: dict[str, Any] = version["schema"]["openAPIV3Schema"]
-    return schema
 
 
-if CRD.is_file():
+def test_grpc_is_on_a_port_that_kserve_knows_as_such() -> None:
+    """Knative finds gRPC by the port's name and takes one port only; KServe joins the runtime's ports to these."""
+    for runtime, protocol in (("openinference", "grpc-v2"), ("tensorflow-serving", "grpc-v1")):
+        model = served(runtime, protocol)["spec"]["predictor"]["model"]
+        assert model["ports"] == [{"name": "h2c", "containerPort": 8081, "protocol": "TCP"}]
+    assert "ports" not in served("openinference", "v1")["spec"]["predictor"]["model"]
 
-    def test_kserve_would_take_it() -> None:
-        schema, manifest = crd_schema(), inference_service("flights", RELEASE)
-        assert violations(manifest, schema) == []
-        manifest["spec"]["predictor"]["model"]["modelFormats"] = {}
-        assert violations(manifest, schema) == [".spec.predictor.model.modelFormats is unknown"]
-        del manifest["spec"]["predictor"]["model"]["modelFormats"]
-        manifest["spec"]["predictor"]["model"]["modelFormat"] = {}
-        assert violations(manifest, schema) == [".spec.predictor.model.modelFormat.name is missing"]
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"runtime": "triton"}, "there is no runtime 'triton'"),
+        ({"protocol": "grpc-v1"}, "openinference does not speak 'grpc-v1' but v2, v1, grpc-v2"),
+        ({"runtime": "torchserve"}, "torchserve needs layout_uri: where the directory with config/"),
+        ({"layout_uri": "s3://models/x"}, "openinference takes no layout_uri"),
+    ],
+)
+def test_what_no_runtime_serves_is_refused(options: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        inference_service("flights", RELEASE, **options)

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
-# Importlib mode leaves the tests' directories out of the path; this one holds what the tests share.
+# Importlib mode leaves the tests' directories out of the path; these hold what the tests share.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
+from environments import ROOT
 from places import Place
-from programs import ROOT
 from servers import STARTS, Server
 
 set_hypothesis_home_dir(ROOT / "build" / "hypothesis")

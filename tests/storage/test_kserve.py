@@ -28,6 +28,7 @@ from shipway.components.common.storage.kserve import (
     write_kustomization,
 )
 from shipway.components.common.storage.profiles import Profile, profile_for
+from shipway.serving.manifests import inference_service
 
 Write = Callable[..., None]
 ACCESS_KEY, SECRET_KEY = "the-access-key", "the-secret-key"
@@ -205,6 +206,13 @@ def test_kubectl_makes_what_the_profile_says(write: Write, built: Any, tmp_path:
         profile_of_secret(manifests["Secret"])
     profile = profile_for("s3://models/m")
     assert profile_of_secret(manifests["Secret"], profile.ca_bundle) == dataclasses.replace(profile, credentials="")
+
+
+@pytest.mark.parametrize("uri", ["s3://models/flights/1", "gs://models/flights/1/", "pvc://claim/flights/1"])
+def test_an_inference_service_names_a_model_by_this_uri(uri: str) -> None:
+    release = dict.fromkeys(("name", "release", "digest", "model_digest"), "")
+    manifest = inference_service("flights", {**release, "uri": uri})
+    assert manifest["spec"]["predictor"]["model"]["storageUri"] == model_uri(f"{uri.rstrip('/')}/model")
 
 
 def test_credentials_below_the_directory_need_no_leave(write: Write, built: Any, tmp_path: Path) -> None:

@@ -10,25 +10,33 @@ from typing import Any
 
 import yaml
 
-SCHEMAS = Path(os.environ.get("SHIPWAY_SCHEMAS") or Path(__file__).resolve().parents[4] / "shared" / "schemas")
-TRAINER = "kubeflow-trainer-v2.3.0/trainer.kubeflow.org_{}.yaml"
-_KINDS = {"TrainJob": "trainjobs", "TrainingRuntime": "trainingruntimes"}
+SCHEMAS = Path(os.environ.get("SHIPWAY_SCHEMAS") or Path(__file__).resolve().parents[2] / "shared" / "schemas")
+_PLACES = {
+    "InferenceService": "kserve-v0.20.0/serving.kserve.io_inferenceservices.yaml",
+    "ServingRuntime": "kserve-v0.20.0/serving.kserve.io_servingruntimes.yaml",
+    "TrainJob": "kubeflow-trainer-v2.3.0/trainer.kubeflow.org_trainjobs.yaml",
+    "TrainingRuntime": "kubeflow-trainer-v2.3.0/trainer.kubeflow.org_trainingruntimes.yaml",
+}
 _TYPES = {"object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "number": (int, float)}
 
 
 def available() -> bool:
-    return (SCHEMAS / TRAINER.format("trainjobs")).is_file()
+    return all((SCHEMAS / place).is_file() for place in _PLACES.values())
 
 
-def faults_of(manifest: dict[str, Any]) -> list[str]:
-    """Returns what is wrong with an object of Kubeflow Trainer's."""
-    return _faults(_schema(manifest["kind"]), manifest, manifest["kind"])
+def faults_of(manifest: dict[str, Any], release: str = "") -> list[str]:
+    """Returns what is wrong with an object; ``release`` names another directory of definitions than the usual one."""
+    kind = manifest["kind"]
+    place = SCHEMAS / _PLACES[kind]
+    if release:
+        place = SCHEMAS / release / place.name
+    return _faults(_schema(place, manifest["apiVersion"].rpartition("/")[2]), manifest, kind)
 
 
 @functools.lru_cache
-def _schema(kind: str) -> dict[str, Any]:
-    document = yaml.load((SCHEMAS / TRAINER.format(_KINDS[kind])).read_text(), yaml.CSafeLoader)
-    schema = document["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+def _schema(place: Path, version: str) -> dict[str, Any]:
+    document = yaml.load(place.read_text(), yaml.CSafeLoader)
+    (schema,) = (v["schema"]["openAPIV3Schema"] for v in document["spec"]["versions"] if v["name"] == version)
     schema["properties"]["metadata"] = {"x-kubernetes-preserve-unknown-fields": True}
     return schema
 
