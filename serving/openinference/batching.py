@@ -59,6 +59,7 @@ class Batcher:
         most_waiting_rows: int = 8192,
         delay_seconds: float = 0.0,
         observe: Callable[[int, float], None] | None = None,
+        waits_for_others: bool = False,
     ) -> None:
         """Prepares it.
 
@@ -68,8 +69,9 @@ class Batcher:
             most_waiting_rows: Rows that may wait before requests are refused.
             delay_seconds: How long a request that finds the engine free waits for others to come.
             observe: Told the rows of each batch and how long it ran.
+            waits_for_others: Whether the engine asks another process; it then never runs in the event loop.
         """
-        self._run, self._observe = run, observe
+        self._run, self._observe, self._waits_for_others = run, observe, waits_for_others
         self._most_rows, self._most_waiting_rows, self._delay_seconds = most_rows, most_waiting_rows, delay_seconds
         self._waiting: deque[_Request] = deque()
         self._busy = False
@@ -82,7 +84,7 @@ class Batcher:
     @property
     def is_quick(self) -> bool:
         """Whether a batch is done so soon that it runs in the event loop."""
-        return self._seconds <= _SECONDS_INLINE
+        return not self._waits_for_others and self._seconds <= _SECONDS_INLINE
 
     def submit(self, tensors: Tensors, rows: int, until: float = math.inf) -> asyncio.Future[Answer]:
         """Returns the answer to come; cancelled before its batch runs, the request is left out.
@@ -122,7 +124,10 @@ class Batcher:
             self._busy = False
         elif self.is_quick:
             self._answer(batch, _outcome(self._answers, batch))
-            asyncio.get_running_loop().call_soon(self._next)
+            if self._waiting:
+                asyncio.get_running_loop().call_soon(self._next)
+            else:
+                self._busy = False
         else:
             self._thread = self._thread or ThreadPoolExecutor(1, "forward")
             loop = asyncio.get_running_loop()
@@ -160,6 +165,8 @@ class Batcher:
             self._observe(rows, seconds)
         self._seconds += _WEIGHT_OF_LATEST * (seconds - self._seconds)
         self._seconds_of_row += _WEIGHT_OF_LATEST * (seconds / rows - self._seconds_of_row)
+        if len(batch) == 1:
+            return [(scores, labels)]
         answers, start = [], 0
         for request in batch:
             answers.append((scores[start : start + request.rows], labels[start : start + request.rows]))
