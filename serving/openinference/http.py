@@ -76,6 +76,43 @@ def require_json(headers: Mapping[bytes, bytes]) -> None:
         raise HttpError(415, f"the body must be JSON with Content-Type: application/json, not {said!r}")
 
 
+class _Patience:
+    """Cancels tasks that take too long: one timer for all of them, as one each costs more than to read a body."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._interval_seconds = seconds, min(1.0, seconds / 4)
+        self._until: dict[asyncio.Task[Any], float] = {}
+        self._late: set[asyncio.Task[Any]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> asyncio.Task[Any]:
+        """Returns this task, whose time begins."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        if task is None:
+            raise RuntimeError("bodies are read by tasks")
+        self._until[task] = loop.time() + self._seconds
+        if self._timer is None:
+            self._timer = loop.call_later(self._interval_seconds, self._look, loop)
+        return task
+
+    def is_over(self, task: asyncio.Task[Any]) -> bool:
+        """Whether the task was cancelled because its time was over, and by nobody else."""
+        return task in self._late and task.uncancel() == 0
+
+    def end(self, task: asyncio.Task[Any]) -> None:
+        """Forgets the task."""
+        del self._until[task]
+        self._late.discard(task)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for task, until in self._until.items():
+            if until < now and task not in self._late:
+                self._late.add(task)
+                task.cancel()
+        self._timer = loop.call_later(self._interval_seconds, self._look, loop) if self._until else None
+
+
 class Bodies:
     """Reads bodies, within limits.
 
@@ -90,6 +127,7 @@ class Bodies:
         self.most_bytes, self.timeout_seconds = most_bytes, timeout_seconds
         self.most_pending_bytes = max(most_pending_bytes, most_bytes)
         self.pending_bytes = 0
+        self._patience = _Patience(timeout_seconds)
 
     async def read(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         """Returns a request's body.
@@ -103,17 +141,21 @@ class Bodies:
         length = int(headers.get(b"content-length", 0))
         if length > _HOPELESS * self.most_bytes:
             raise self._too_large()
+        task = self._patience.begin()
         try:
-            async with asyncio.timeout(self.timeout_seconds):
-                if length > self.most_bytes:
-                    raise await self._too_large_to_the_end(receive)
-                message = await receive()
-                if message.get("more_body", False):
-                    return await self._parts(message["body"], receive)
-        except TimeoutError:
+            if length > self.most_bytes:
+                raise await self._too_large_to_the_end(receive)
+            message = await receive()
+            if message.get("more_body", False):
+                return await self._parts(message["body"], receive)
+        except asyncio.CancelledError:
+            if not self._patience.is_over(task):
+                raise
             if length > self.most_bytes:
                 raise self._too_large() from None
             raise HttpError(408, f"the body did not come within {self.timeout_seconds:g} s", _CLOSE) from None
+        finally:
+            self._patience.end(task)
         if message["type"] == "http.disconnect":
             raise DisconnectedError
         body: bytes = message.get("body", b"")

@@ -50,6 +50,7 @@ class V2:
         self._numbers = [i for i, f in enumerate(self._features) if f.datatype == "FP32" and len(f.shape) == 1]
         self._others = [i for i in range(len(self._features)) if i not in set(self._numbers)]
         self._outputs = tuple(output.name for output in description.outputs)
+        self._packed = {label: packed([label]) for label in description.label_names}
         self._classes = len(description.label_names)
 
     def decode(self, body: bytes, header_length: str | None = None) -> InferRequest:
@@ -141,7 +142,11 @@ class V2:
         output = {"name": name, "datatype": "FP32" if is_scores else "BYTES", "shape": shape}
         if not binary:
             return {**output, "data": scores.ravel() if is_scores else labels.tolist()}, b""
-        raw = scores.astype("<f4", copy=False).tobytes() if is_scores else packed(labels.tolist())
+        raw = (
+            scores.astype("<f4", copy=False).tobytes()
+            if is_scores
+            else b"".join(map(self._packed.__getitem__, labels.tolist()))
+        )
         return {**output, "parameters": {"binary_data_size": len(raw)}}, raw
 
 
