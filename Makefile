@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 SHIPWAY := $(VENV)/bin/shipway
-FAMILIES := components/data components/features components/tensorflow components/pytorch components/lifecycle serving
+FAMILIES := components/data components/features components/tensorflow components/pytorch components/lifecycle serving serving/torchserve
 # Pip's settings, where this machine has them, for uv as well.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 

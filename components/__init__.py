@@ -40,6 +40,7 @@ _FAMILY_OF = {
     "evaluate_model": "lifecycle",
     "select_model": "lifecycle",
     "create_release": "lifecycle",
+    "create_torchserve_archive": "lifecycle",
     "download_release": "lifecycle",
     "replicate_release": "lifecycle",
     "deploy_model": "lifecycle",

@@ -70,6 +70,7 @@ FAMILIES = {
         _component_family("lifecycle", "shipway.serving"),
         _component_family("features"),
         Family("serving", "shipway.serving", ("shipway.components.common", "shipway.serving")),
+        Family("torchserve", "shipway.serving.torchserve", ("shipway.components.common", "shipway.serving")),
     )
 }
 

@@ -6,7 +6,6 @@ the loopback interface, and asks for a token that is in the same directory.
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import os
 import shutil
@@ -20,10 +19,10 @@ from shipway.components.common.artifacts import read_json
 from shipway.components.common.errors import DeploymentError, InputError
 from shipway.serving.sockets import free_port
 from shipway.serving.torchserve.properties import Addresses, Workers, config_properties
+from shipway.serving.workers import end_with_parent
 
 __all__ = ["TorchServe", "java"]
 
-_SET_PARENT_DEATH_SIGNAL = 1
 _END_SECONDS = 10.0
 _MOST_PATH_BYTES = 80  # with the names of the sockets it must stay below 108
 _JVM = ("-XX:+ExitOnOutOfMemoryError", "-XX:+UseSerialGC", "-Xmx512m")
@@ -39,7 +38,6 @@ _LOGGING = """\
   </Loggers>
 </Configuration>
 """
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class TorchServe:
@@ -133,7 +131,6 @@ class TorchServe:
             *("-cp", f"{frontend}/*", "org.pytorch.serve.ModelServer", "--python", sys.executable),
             *("--ts-config-file", str(settings), "--model-store", str(store), "--no-config-snapshot"),
         ]
-        parent = os.getpid()
         return subprocess.Popen(
             command,
             cwd=self.directory,
@@ -141,7 +138,7 @@ class TorchServe:
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr,
             start_new_session=True,
-            preexec_fn=lambda: _die_with(parent),
+            preexec_fn=end_with_parent,
         )
 
 
@@ -178,10 +175,3 @@ def _variables(directory: Path) -> dict[str, str]:
     """Returns this environment without what would change TorchServe's settings or the archive's own code."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TS_") and name != "PYTHONPATH"}
     return {**kept, "TMPDIR": str(directory), "LOG_LOCATION": str(directory), "METRICS_LOCATION": str(directory)}
-
-
-def _die_with(parent: int) -> None:
-    """Has the kernel end this process when the one that started it ends, in whatever way."""
-    _libc.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)

@@ -10,6 +10,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from shipway.components.common.errors import InputError
+
 __all__ = ["Addresses", "Workers", "config_properties"]
 
 _MOST_BYTES = 1 << 30
@@ -51,6 +53,12 @@ class Workers:
     batch_size: int = 16
     batch_delay_milliseconds: int = 1
     response_timeout_seconds: int = 60
+
+    def __post_init__(self) -> None:
+        least = {"count": 1, "batch_size": 1, "batch_delay_milliseconds": 0, "response_timeout_seconds": 1}
+        for name, low in least.items():
+            if (value := getattr(self, name)) < low:
+                raise InputError(f"{name} of TorchServe's workers is {value}; it must be at least {low}")
 
 
 def config_properties(

@@ -1,5 +1,6 @@
 """The lifecycle family's components: judge models, release the better one, serve it, make it champion."""
 
+from shipway.components.lifecycle.components.archives import create_torchserve_archive
 from shipway.components.lifecycle.components.cluster import train_distributed
 from shipway.components.lifecycle.components.deployment import deploy_model, promote_model, smoke_test
 from shipway.components.lifecycle.components.judgement import (
@@ -19,6 +20,7 @@ from shipway.components.lifecycle.components.releases import (
 
 __all__ = [
     "create_release",
+    "create_torchserve_archive",
     "deploy_model",
     "download_release",
     "evaluate_model",
