@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from collections.abc import Iterator
 
 import pytest
-import uvicorn
 from serving_support import FIXTURES
+from serving_thread import running
 
 from shipway.serving.openinference.application import Application
 from shipway.serving.openinference.models import load_model
 from shipway.serving.openinference.repository import Repository
-from shipway.serving.sockets import listening_socket
 
 BODY = b'{"instances": [{"distance": 1.0, "wind": 0.5, "carrier": "AA"}]}'
 
@@ -23,15 +21,8 @@ BODY = b'{"instances": [{"distance": 1.0, "wind": 0.5, "carrier": "AA"}]}'
 def address() -> Iterator[tuple[str, int]]:
     repository = Repository({"flights": FIXTURES / "binary"}, load_model)
     application = Application(repository, most_body_bytes=1000, body_timeout_seconds=0.5)
-    server = uvicorn.Server(uvicorn.Config(application, http="httptools", lifespan="off", log_config=None))
-    with listening_socket("127.0.0.1", 0) as listening:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield listening.getsockname()
-        server.should_exit = True
-        thread.join(20)
+    with running(application) as address:
+        yield address
 
 
 def answer(address: tuple[str, int], *parts: bytes, length: int = len(BODY), pause_seconds: float = 0.05) -> str:
