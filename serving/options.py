@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     process = parser.add_argument_group("the process")
     add = process.add_argument
     add("--reuse-port", action="store_true", help="take the port over from the process that has it")
+    add("--drain-seconds", type=float, default=0.5, help="take requests after SIGTERM (default: %(default)s)")
     add("--ready-file", help="written, as JSON, when requests are answered")
     # What a server with several workers tells each of them.
     add("--worker-directory", help=argparse.SUPPRESS)
@@ -74,6 +75,7 @@ def _check(options: argparse.Namespace) -> None:
         "max_waiting_rows": (1, 1 << 24),
         "batch_delay_seconds": (0, 10),
         "timeout_seconds": (0.001, 3600),
+        "drain_seconds": (0, 3600),
         "max_body_mib": (1, 1024),
         "cache_mib": (0, 1 << 20),
     }

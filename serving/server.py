@@ -8,6 +8,7 @@ are asked to reconnect; then the process ends. SIGINT ends it at once. Requests 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import logging
 import os
 import signal
@@ -17,6 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -33,9 +35,11 @@ from shipway.serving.options import parsed_options
 from shipway.serving.sockets import listening_socket, take_over
 from shipway.serving.workers import end_with_parent, supervise
 
+if TYPE_CHECKING:
+    from shipway.serving.openinference.grpc.server import GrpcServer
+
 __all__ = ["Server", "main"]
 
-_DRAIN_SECONDS = 0.5
 _GRACE_SECONDS = 10
 # Longer than proxies and clients keep idle connections: a server that closes one just as it is used loses a request.
 _KEEP_ALIVE_SECONDS = 125
@@ -107,6 +111,7 @@ class Server(uvicorn.Server):
         )
         self._application, self._listening, self._options = application, listening, options
         self._ends_at: float | None = None
+        self._grpc: GrpcServer | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begins to answer, and says so."""
@@ -115,10 +120,19 @@ class Server(uvicorn.Server):
             shared = SharedExposition(registry, Path(self._options.worker_directory), str(os.getpid()))
             await shared.start()
             self._application.exposition = shared
+        if self._options.grpc_port is not None:
+            self._grpc = await self._started_grpc()
         await super().startup(sockets)
         if self._options.reuse_port:
             take_over(self._listening)
         self._tell()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Ends when what is under way is answered, over REST and gRPC, or when its time is over."""
+        ending = [super().shutdown(sockets)]
+        if self._grpc:
+            ending.append(self._grpc.stop(_GRACE_SECONDS))
+        await asyncio.gather(*ending)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (uvicorn's interface)
         """Drains on SIGTERM; ends on any other signal, or on a second one."""
@@ -126,7 +140,7 @@ class Server(uvicorn.Server):
             self.should_exit = True
             return
         self._application.drain()
-        self._ends_at = time.monotonic() + _DRAIN_SECONDS
+        self._ends_at = time.monotonic() + self._options.drain_seconds
         self.config.encoded_headers.append(_CLOSE)
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
 
@@ -135,15 +149,34 @@ class Server(uvicorn.Server):
         drained = self._ends_at is not None and time.monotonic() >= self._ends_at
         return await super().on_tick(counter) or drained
 
+    async def _started_grpc(self) -> GrpcServer:
+        from shipway.serving.openinference.grpc.server import start_grpc  # its libraries take memory and time
+
+        application, options = self._application, self._options
+        server = await start_grpc(
+            application.repository,
+            application.inference,
+            options.host,
+            options.grpc_port,
+            is_ready=lambda: application.ready,
+            most_body_bytes=options.max_body_mib * _MIB,
+            reuse_port=options.reuse_port or options.worker_directory is not None,
+        )
+        if options.reuse_port:
+            server.take_over()
+        return server
+
     def _tell(self) -> None:
         host, port = self._listening.getsockname()
         models = self._application.repository.models
+        grpc_port = self._grpc.port if self._grpc else None
         if self._options.ready_file:
             digests = {name: model.description.digest for name, model in models.items()}
-            write_json(Path(self._options.ready_file), {"pid": os.getpid(), "port": port, "models": digests})
+            told = {"pid": os.getpid(), "port": port, "grpc_port": grpc_port, "models": digests}
+            write_json(Path(self._options.ready_file), told)
         else:
-            names = ", ".join(models)
-            print(f"serving {names} at http://{host}:{port} (Ctrl+C ends it)", file=sys.stderr)
+            over_grpc = f" and grpc://{host}:{grpc_port}" if grpc_port else ""
+            print(f"serving {', '.join(models)} at http://{host}:{port}{over_grpc} (Ctrl+C ends it)", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -146,4 +146,6 @@ class _Supervisor:
         else:
             names, count = ", ".join(told["models"]), len(self._workers)
             where = f"http://{self._options.host}:{told['port']}"
+            if told["grpc_port"]:
+                where += f" and grpc://{self._options.host}:{told['grpc_port']}"
             print(f"serving {names} at {where} with {count} workers (Ctrl+C ends it)", file=sys.stderr)

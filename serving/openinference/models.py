@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from shipway.serving.engines.onnx import OnnxModel
 from shipway.serving.openinference.batching import Batcher
 from shipway.serving.openinference.golden import golden_check
 from shipway.serving.openinference.metrics import ModelMetrics
+from shipway.serving.openinference.request import Codec
 from shipway.serving.openinference.v1 import V1
 from shipway.serving.openinference.v2 import V2
 
@@ -39,6 +41,13 @@ class ServedModel:
         self.v1, self.v2 = V1(engine.description), V2(name, engine.description)
         self.batcher = Batcher(engine.run, observe=lambda rows, seconds: self.metrics.batch(rows, seconds), **batching)
         self.metrics = ModelMetrics(engine.description.digest, lambda: self.batcher.waiting_rows, load_seconds)
+
+    @cached_property
+    def grpc(self) -> Codec:
+        """Its messages over gRPC; made when the first one comes, as the libraries take memory and time."""
+        from shipway.serving.openinference.grpc.codec import V2Grpc
+
+        return V2Grpc(self.name, self.description)
 
     @property
     def metadata(self) -> dict[str, Any]:
