@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from shipway.components.common.errors import InputError
+from shipway.serving.observability.options import add_options, check_options
 
 __all__ = ["parsed_options"]
 
@@ -59,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--reuse-port", action="store_true", help="take the port over from the process that has it")
     add("--drain-seconds", type=float, default=0.5, help="take requests after SIGTERM (default: %(default)s)")
     add("--ready-file", help="written, as JSON, when requests are answered")
+    add_options(parser)
     # What a server with several workers tells each of them.
     add("--worker-directory", help=argparse.SUPPRESS)
     add("--socket", type=int, help=argparse.SUPPRESS)
@@ -83,6 +85,7 @@ def _check(options: argparse.Namespace) -> None:
         value = getattr(options, name)
         if value is not None and not low <= value <= high:
             raise InputError(f"--{name.replace('_', '-')} is {value}; it must be from {low} to {high}")
+    check_options(options)
     if options.workers > 1 and options.allow_repository_changes:
         raise InputError("--allow-repository-changes goes with one worker: the others would not hear of a change")
     if options.workers > 1 and options.reuse_port:

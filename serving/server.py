@@ -24,6 +24,8 @@ import uvicorn
 
 from shipway.components.common.artifacts import write_json
 from shipway.components.common.errors import ShipwayError
+from shipway.serving.observability.metrics import CacheMetrics, ConnectionMetrics
+from shipway.serving.observability.options import is_asked
 from shipway.serving.openinference.application import Application
 from shipway.serving.openinference.cache import ResponseCache
 from shipway.serving.openinference.connections import HttpConnection
@@ -36,6 +38,7 @@ from shipway.serving.sockets import listening_socket, take_over
 from shipway.serving.workers import end_with_parent, supervise
 
 if TYPE_CHECKING:
+    from shipway.serving.observability.observation import Observation
     from shipway.serving.openinference.grpc.server import GrpcServer
 
 __all__ = ["Server", "main"]
@@ -84,17 +87,29 @@ def _application(options: argparse.Namespace) -> Application:
     paths = model_paths(options.model_dir, options.name)
     repository = Repository(paths, load, may_change=options.allow_repository_changes)
     cache = ResponseCache(options.cache_mib * _MIB) if options.cache_mib else None
+    if cache:
+        repository.metrics.registry.register(CacheMetrics(cache))
     inference = Inference(cache, options.timeout_seconds)
     return Application(repository, inference, most_body_bytes=options.max_body_mib * _MIB)
+
+
+def _observation(application: Application, listening: socket.socket, options: argparse.Namespace) -> Observation | None:
+    if not is_asked(options):
+        return None
+    from shipway.serving.observability.observation import observed  # nothing of it is there unless it is asked for
+
+    host, port = listening.getsockname()
+    return observed(application, options, f"http://{host}:{port}/")
 
 
 class Server(uvicorn.Server):
     """uvicorn's server, which says when it is ready and drains before it ends."""
 
     def __init__(self, application: Application, listening: socket.socket, options: argparse.Namespace) -> None:
+        self._observation = _observation(application, listening, options)
         super().__init__(
             uvicorn.Config(
-                application,
+                self._observation.application if self._observation else application,
                 loop="uvloop",
                 http=HttpConnection,
                 ws="none",
@@ -112,6 +127,7 @@ class Server(uvicorn.Server):
         self._application, self._listening, self._options = application, listening, options
         self._ends_at: float | None = None
         self._grpc: GrpcServer | None = None
+        application.repository.metrics.registry.register(ConnectionMetrics(self.server_state))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begins to answer, and says so."""
@@ -131,8 +147,11 @@ class Server(uvicorn.Server):
         """Ends when what is under way is answered, over REST and gRPC, or when its time is over."""
         ending = [super().shutdown(sockets)]
         if self._grpc:
-            ending.append(self._grpc.stop(_GRACE_SECONDS))
+            drain_seconds = 0.0 if self._ends_at is None else _GRACE_SECONDS
+            ending.append(self._grpc.stop(_GRACE_SECONDS, drain_seconds))
         await asyncio.gather(*ending)
+        if self._observation:
+            await asyncio.to_thread(self._observation.close)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (uvicorn's interface)
         """Drains on SIGTERM; ends on any other signal, or on a second one."""
@@ -161,6 +180,7 @@ class Server(uvicorn.Server):
             is_ready=lambda: application.ready,
             most_body_bytes=options.max_body_mib * _MIB,
             reuse_port=options.reuse_port or options.worker_directory is not None,
+            interceptors=self._observation.interceptors if self._observation else (),
         )
         if options.reuse_port:
             server.take_over()

@@ -22,7 +22,7 @@ _CANCELLED = 499
 
 
 class Exchange(NamedTuple):
-    """A request that was answered, for those who watch.
+    """A request that a model saw, for those who watch.
 
     Attributes:
         model: Who answered.
@@ -30,8 +30,9 @@ class Exchange(NamedTuple):
         headers: The request's, by name in lower case.
         body: As it came.
         header_length: How long the JSON before binary tensors is, as the client said.
-        encoded: The answer's body, and how long its JSON is where binary tensors follow.
-        rows: How many rows were scored; 0 when the answer was a former one.
+        code: As it is counted: 200 when it was answered.
+        encoded: The answer's body, and how long its JSON is where binary tensors follow; None where there is none.
+        rows: How many rows it has; 0 when they were not looked at: the answer was a former one, or the body malformed.
         seconds: From the body to the answer.
     """
 
@@ -40,7 +41,8 @@ class Exchange(NamedTuple):
     headers: Mapping[bytes, bytes]
     body: bytes
     header_length: str | None
-    encoded: Encoded
+    code: int
+    encoded: Encoded | None
     rows: int
     seconds: float
 
@@ -51,7 +53,7 @@ class Inference:
     Attributes:
         cache: Former answers; None keeps none.
         timeout_seconds: How long a request may wait for its batch, unless its client says less.
-        watchers: Told every request that was answered; they must not take long nor raise.
+        watchers: Told every request, whether it was answered or not; they must not take long nor raise.
     """
 
     def __init__(self, cache: ResponseCache | None = None, timeout_seconds: float = 60.0) -> None:
@@ -85,6 +87,7 @@ class Inference:
         """
         started, rows = perf_counter(), 0
         metrics, cache, code = model.metrics, self.cache, _CANCELLED
+        encoded: Encoded | None = None
         try:
             key = cache.key(model.identity, codec.protocol, header_length, body) if cache else b""
             encoded = cache.get(key) if cache else None
@@ -104,9 +107,9 @@ class Inference:
             raise
         finally:
             metrics.codes[metrics.release, codec.protocol, code] += 1
-        if self.watchers:
-            seconds = perf_counter() - started
-            exchange = Exchange(model, codec.protocol, headers or {}, body, header_length, encoded, rows, seconds)
-            for watch in self.watchers:
-                watch(exchange)
+            if self.watchers:
+                seconds, given = perf_counter() - started, headers or {}
+                exchange = Exchange(model, codec.protocol, given, body, header_length, code, encoded, rows, seconds)
+                for watch in self.watchers:
+                    watch(exchange)
         return encoded

@@ -21,6 +21,7 @@ from types import FrameType
 
 from shipway.components.common.errors import DeploymentError, InputError, Preempted, ShipwayError
 from shipway.serving.engines.engine import Unavailable
+from shipway.serving.observability.options import add_options, check_options
 from shipway.serving.openinference.application import Application
 from shipway.serving.openinference.door import BadRequest
 from shipway.serving.openinference.inference import Inference
@@ -71,7 +72,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--start-timeout-seconds", type=float, default=120.0, help="until the model answers (default: %(default)s)")
     add("--reuse-port", action="store_true", help="take the port over from the process that has it")
     add("--ready-file", help="written, as JSON, when requests are answered")
+    add_options(parser)
     options = parser.parse_args(arguments)
+    check_options(options)
     ranges = {
         "port": (0, 65535),
         "grpc_port": (0, 65535),

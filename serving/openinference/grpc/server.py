@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import grpc
@@ -17,6 +19,11 @@ from shipway.serving.openinference.repository import Repository
 from shipway.serving.sockets import listening_socket, take_over
 
 __all__ = ["GrpcServer", "start_grpc"]
+
+# A client is asked so often to connect anew, which it does without losing a call; so that it finds a new process.
+_CONNECTION_SECONDS = 5
+_POLL_SECONDS = 0.05
+_INTERNET = (socket.AF_INET, socket.AF_INET6)  # gRPC holds IPv4 addresses as IPv6 ones
 
 
 class GrpcServer:
@@ -31,14 +38,29 @@ class GrpcServer:
 
     def take_over(self) -> None:
         """Sends every new connection of a shared port to this server, the second that listens there."""
+        for held in self._sockets(listening=True):
+            take_over(held)
+
+    async def stop(self, grace_seconds: float, drain_seconds: float = 0.0) -> None:
+        """Takes no more calls, lets those under way end, and cancels what is left after ``grace_seconds``.
+
+        Args:
+            grace_seconds: How long calls may take to end.
+            drain_seconds: How long, before that, connections may take to end; calls that come just when a server
+                stops are lost, and connections end by themselves without a loss.
+        """
+        until = time.monotonic() + drain_seconds
+        while time.monotonic() < until and any(self._sockets(listening=False)):
+            await asyncio.sleep(_POLL_SECONDS)
+        await self._server.stop(grace_seconds)
+
+    def _sockets(self, *, listening: bool) -> Iterator[socket.socket]:
+        """Yields this process's sockets of the port, the listening or the connected ones; gRPC does not give them."""
         for handle in Path("/proc/self/fd").iterdir():
             with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(handle.name))) as held:
-                if held.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and held.getsockname()[1] == self.port:
-                    take_over(held)
-
-    async def stop(self, grace_seconds: float) -> None:
-        """Takes no more calls, lets those under way end, and cancels what is left after ``grace_seconds``."""
-        await self._server.stop(grace_seconds)
+                listens = bool(held.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+                if held.family in _INTERNET and held.getsockname()[1] == self.port and listens is listening:
+                    yield held
 
 
 async def start_grpc(
@@ -50,6 +72,7 @@ async def start_grpc(
     is_ready: Callable[[], bool],
     most_body_bytes: int = 64 << 20,
     reuse_port: bool = False,
+    interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
 ) -> GrpcServer:
     """Starts to answer, in the running event loop.
 
@@ -61,17 +84,20 @@ async def start_grpc(
         is_ready: Whether requests are wanted; what is asked after readiness is told this.
         most_body_bytes: Larger messages are refused, and not sent either.
         reuse_port: Whether another process of this user may hold the port as well.
+        interceptors: Who sees calls before they are answered.
 
     Raises:
         ConflictError: When somebody else holds the port.
         DeploymentError: When it cannot listen there for another reason.
     """
     server = grpc.aio.server(
+        interceptors=interceptors,
         options=[
             ("grpc.max_receive_message_length", most_body_bytes),
             ("grpc.max_send_message_length", most_body_bytes),
             ("grpc.so_reuseport", int(reuse_port)),
-        ]
+            ("grpc.max_connection_age_ms", _CONNECTION_SECONDS * 1000),
+        ],
     )
     server.add_generic_rpc_handlers((InferenceService(repository, inference, is_ready),))
     try:
