@@ -36,6 +36,7 @@ SUITES = {
     "storage": ("lifecycle",),
     "storage/test_data_sources.py": ("data",),
     "serving": ("serving",),
+    "engines": ("serving", "pytorch", "tensorflow"),
     "manifests": ("",),
     "pipelines": ("",),
 }

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from shipway.components.common.errors import InputError
 from shipway.components.common.model import MODEL_FILE, ModelDescription
 
-__all__ = ["Answer", "Engine", "Tensors", "Unavailable", "model_directory"]
+__all__ = ["DEVICES", "Answer", "Engine", "Tensors", "Unavailable", "model_directory", "wants_cuda"]
 
 Tensors = Mapping[str, NDArray[Any]]
 Answer = tuple[NDArray[np.float32], NDArray[np.object_]]
+
+DEVICES = ("auto", "cpu", "cuda")
+"""Where an engine can run; ``auto`` is a GPU where there is one."""
 
 
 class Unavailable(Exception):
@@ -57,3 +60,24 @@ def model_directory(path: str | Path) -> Path:
         if (candidate / MODEL_FILE).is_file():
             return candidate
     raise InputError(f"no model at {path}: neither {MODEL_FILE} nor model/{MODEL_FILE} is there")
+
+
+def wants_cuda(device: str, there: bool, library: str) -> bool:
+    """Returns whether an engine is to run on a GPU.
+
+    Args:
+        device: One of :data:`DEVICES`.
+        there: Whether its library sees one.
+        library: What the library is called.
+
+    Raises:
+        InputError: When there is no such device.
+    """
+    if device not in DEVICES:
+        raise InputError(f"there is no device {device!r}; it can be {', '.join(DEVICES)}")
+    if device == "cuda" and not there:
+        raise InputError(
+            f"the device cuda was asked for, but this {library} sees no GPU: install its build for CUDA and the"
+            " driver, or ask for cpu or auto"
+        )
+    return there and device != "cpu"
