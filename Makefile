@@ -6,7 +6,7 @@ FAMILIES := components/data components/features components/tensorflow components
 # Pip's settings, where this machine has them, for uv as well.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: setup demo test lint compile lock lock-trixie bench-validation bench-faults bench-storage bench-training pin-images clean
+.PHONY: setup demo test lint compile proto lock lock-trixie bench-validation bench-faults bench-storage bench-training pin-images clean
 
 setup: $(VENV)/.complete
 
@@ -42,6 +42,10 @@ bench-training: setup  ## Training side by side with tensors in memory and with 
 
 pin-images: setup  ## Adds their digests to manifests/images.lock; REGISTRY=HOST/PATH has the project's own images.
 	$(VENV)/bin/python -m shipway.pipelines.pinning $(if $(REGISTRY),--registry $(REGISTRY))
+
+proto: setup  ## The compiled description of the gRPC protocol, after a change of it.
+	cd serving/openinference/grpc && $(CURDIR)/$(VENV)/bin/uv run --quiet --no-project --with grpcio-tools==1.81.1 \
+	  python -m grpc_tools.protoc -I. --descriptor_set_out=open_inference.binpb open_inference.proto
 
 compile: setup
 	$(SHIPWAY) compile --all -o build
