@@ -53,6 +53,7 @@ _MIB = 1 << 20
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serves until a signal ends it; returns the exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("shipway.serving.engines").setLevel(logging.INFO)  # which one was chosen, and why
     try:
         options = parsed_options(arguments)
         if options.workers > 1:
@@ -79,6 +80,8 @@ def _application(options: argparse.Namespace) -> Application:
             path,
             name,
             options.threads,
+            options.engine,
+            options.device,
             most_rows=options.max_batch_rows,
             most_waiting_rows=options.max_waiting_rows,
             delay_seconds=options.batch_delay_seconds,

@@ -7,11 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from shipway.components.common.model import Tensor, read_golden
+from shipway.components.common.model import Tensor
+from shipway.serving.engines.choice import load_engine
 from shipway.serving.engines.engine import Engine, model_directory
-from shipway.serving.engines.onnx import OnnxModel
 from shipway.serving.openinference.batching import Batcher
-from shipway.serving.openinference.golden import golden_check
 from shipway.serving.openinference.metrics import ModelMetrics
 from shipway.serving.openinference.request import Codec
 from shipway.serving.openinference.v1 import V1
@@ -61,24 +60,26 @@ class ServedModel:
         }
 
 
-def load_model(path: str | Path, name: str = "", threads: int = 1, **batching: Any) -> ServedModel:
+def load_model(
+    path: str | Path, name: str = "", threads: int = 1, engine: str = "auto", device: str = "auto", **batching: Any
+) -> ServedModel:
     """Loads the model of a Model or Release directory, and has it answer its golden requests.
 
     Args:
         path: The directory.
         name: In the URLs; empty takes its own.
         threads: Of one forward pass.
+        engine: What runs it, as :func:`.choice.load_engine` takes it.
+        device: Where it runs, as that takes it.
         batching: As :class:`.batching.Batcher` takes it.
 
     Raises:
-        InputError: When there is no model, or its files are not those that it names.
+        InputError: When there is no model, its files are not those that it names, or what should run it is not there.
         DeploymentError: When it does not answer as it did after training.
     """
     started = time.perf_counter()
-    directory = model_directory(path)
-    engine = OnnxModel(directory, threads)
-    golden_check(engine, read_golden(directory))
-    return ServedModel(name or engine.description.name, engine, time.perf_counter() - started, **batching)
+    loaded = load_engine(model_directory(path), engine, threads, device)
+    return ServedModel(name or loaded.description.name, loaded, time.perf_counter() - started, **batching)
 
 
 def _tensor(tensor: Tensor) -> dict[str, Any]:
