@@ -13,34 +13,25 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def made_environment(name: str, requirements: Sequence[str], overrides: Sequence[str] = ()) -> Path:
-    """Returns an environment below ``build`` with these requirements, made by the first who asks.
-
-    Args:
-        name: Of the environment.
-        requirements: What is installed.
-        overrides: Requirements that stand for what packages say of the same projects.
-    """
-    digest = hashlib.sha256("\n".join((*requirements, *overrides)).encode()).hexdigest()[:8]
+def made_environment(name: str, requirements: Sequence[str]) -> Path:
+    """Returns an environment below ``build`` with these requirements, made by the first who asks."""
+    digest = hashlib.sha256("\n".join(requirements).encode()).hexdigest()[:8]
     directory = ROOT / "build" / f"{name}-{digest}"
     complete = directory / ".complete"
     directory.parent.mkdir(exist_ok=True)
     with directory.with_name(f"{directory.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not complete.exists():
-            _make(name, directory, requirements, overrides)
+            _make(name, directory, requirements)
             complete.touch()
     return directory
 
 
-def _make(name: str, directory: Path, requirements: Sequence[str], overrides: Sequence[str]) -> None:
+def _make(name: str, directory: Path, requirements: Sequence[str]) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     # Only the command line's interpreter has uv.
     script = "import sys; from shipway.pipelines.environments import run_uv; run_uv(*sys.argv[1:])"
     uv = [str(ROOT / ".venv/bin/python"), "-c", script, f"the environment {name}"]
     subprocess.run([*uv, "venv", "--python", sys.executable, str(directory)], check=True)
     install = ["pip", "install", "--compile-bytecode", "--python", str(directory / "bin/python")]
-    if overrides:
-        (directory / "overrides.txt").write_text("\n".join(overrides))
-        install += ["--override", str(directory / "overrides.txt")]
     subprocess.run([*uv, *install, *requirements], check=True)

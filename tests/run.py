@@ -37,6 +37,7 @@ SUITES = {
     "storage/test_data_sources.py": ("data",),
     "serving": ("serving",),
     "engines": ("serving", "pytorch", "tensorflow"),
+    "integrations": ("",),
     "manifests": ("",),
     "pipelines": ("",),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -140,6 +141,7 @@ def test_our_server_runs_as_its_runtime_says(runtimes: dict[str, dict[str, Any]]
     python = [str(MANIFESTS.parent / ".venv" / "bin" / "shipway"), "env", "python", "serving"]
     with running("the server", new_directory(), [*python, *command], lambda: get("readinessProbe")):
         assert get("livenessProbe") == 200
+        socket.create_connection(("127.0.0.1", grpc), 5).close()
 
 
 def test_the_images_are_those_of_the_lock(runtimes: dict[str, dict[str, Any]], tmp_path: Path):
