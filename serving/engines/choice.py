@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
@@ -34,10 +35,12 @@ class _Kind:
 
     Attributes:
         file: What it needs of a Model.
+        library: What it needs of the environment.
         load: Loads it: the directory, what ``model.json`` says, threads, device.
     """
 
     file: str
+    library: str
     load: Callable[[Path, ModelDescription, int, str], Engine]
 
 
@@ -84,12 +87,12 @@ def load_engine(directory: Path, engine: str = "auto", threads: int = 1, device:
     found: dict[str, Engine] = {}
     failures: list[Exception] = []
     for name, kind in _KINDS.items():
-        if (directory / kind.file).exists():
+        if (directory / kind.file).exists() and find_spec(kind.library):
             try:
                 found[name] = _checked(name, directory, description, golden, threads, device)
             except Exception as error:  # noqa: BLE001 - a library's, whichever; another engine may serve
                 failures.append(error)
-                logger.info("%s is not served by %s: %s", description.name, name, error)
+                logger.warning("%s is not served by %s: %s", description.name, name, error)
     if not found:
         raise failures[0] if failures else InputError(f"{directory} holds no file that an engine could serve")
     return _fastest(found, golden)
@@ -104,13 +107,12 @@ def _checked(
             f"the engine {name} needs {kind.file}, which the model at {directory} does not hold; it is one of"
             f" {description.framework}, and quantized models have model.onnx only: ask for auto"
         )
-    try:
-        engine = kind.load(directory, description, threads, device)
-    except ImportError as error:
+    if find_spec(kind.library) is None:
         raise InputError(
-            f"the engine {name} needs {error.name}, which this environment lacks: run the server in the environment of"
-            f" {description.framework}, or ask for onnxruntime"
-        ) from error
+            f"the engine {name} needs {kind.library}, which this environment lacks: run the server in the environment"
+            f" of {description.framework}, or ask for onnxruntime"
+        )
+    engine = kind.load(directory, description, threads, device)
     golden_check(engine, golden)
     return engine
 
@@ -173,10 +175,10 @@ def _tensorflow(directory: Path, description: ModelDescription, threads: int, de
 
 # ONNX Runtime is first: it starts soonest, and every Model holds its file.
 _KINDS = {
-    "onnxruntime": _Kind("model.onnx", _onnxruntime),
-    "torch": _Kind("model.pt2", _torch("model.pt2")),
-    "torchscript": _Kind("model.ts.pt", _torch("model.ts.pt")),
-    "tensorflow": _Kind("saved_model", _tensorflow),
+    "onnxruntime": _Kind("model.onnx", "onnxruntime", _onnxruntime),
+    "torch": _Kind("model.pt2", "torch", _torch("model.pt2")),
+    "torchscript": _Kind("model.ts.pt", "torch", _torch("model.ts.pt")),
+    "tensorflow": _Kind("saved_model", "tensorflow", _tensorflow),
 }
 
 ENGINES = ("auto", *_KINDS)
