@@ -6,7 +6,7 @@ FAMILIES := components/data components/features components/tensorflow components
 # Pip's settings, where this machine has them, for uv as well.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: setup demo test lint compile proto lock lock-trixie bench-validation bench-faults bench-storage bench-training pin-images clean
+.PHONY: setup demo test lint compile proto lock lock-trixie bench-validation bench-faults bench-storage bench-training bench-serving pin-images clean
 
 setup: $(VENV)/.complete
 
@@ -39,6 +39,9 @@ bench-storage: setup  ## Transfers side by side with the stores' own clients; ab
 
 bench-training: setup  ## Training side by side with tensors in memory and with the usual loaders; about 25 minutes.
 	$(VENV)/bin/python -m benchmarks.training
+
+bench-serving: setup  ## Servers of one model side by side: CPU time, batching, starts; about 15 minutes.
+	$(VENV)/bin/python -m benchmarks.serving
 
 pin-images: setup  ## Adds their digests to manifests/images.lock; REGISTRY=HOST/PATH has the project's own images.
 	$(VENV)/bin/python -m shipway.pipelines.pinning $(if $(REGISTRY),--registry $(REGISTRY))

@@ -15,13 +15,26 @@ __all__ = ["BENCH", "environment", "own_environment", "packages"]
 BENCH = Path("build/bench")
 
 _FRAMES = ("numpy==2.3.5", "pandas==2.3.3", "pyarrow==26.0.1")
+# What servers of the same model run it with, the same as ours.
+_SCORING = (
+    "numpy==2.4.6",
+    "onnxruntime==1.32.0",
+    "orjson==3.13.0",
+    "uvicorn==0.54.0",
+    "uvloop==0.23.0",
+    "httptools==0.9.0",
+)
 _REQUIREMENTS = {
     # Beam writes no TFRecord without it, and TFDV's CSV path writes one.
     "crc32c": ("google-crc32c==1.8.0",),
     "datasets": (*_FRAMES, "palmerpenguins==0.1.6", "scikit-learn==1.9.1", "statsmodels==0.15.0"),
     "duckdb": ("duckdb==2.0.0",),
     "evidently": (*_FRAMES, "evidently==0.7.23"),
+    "fastapi": (*_SCORING, "fastapi==0.165.0", "pydantic==2.14.4"),
     "great_expectations": (*_FRAMES, "great-expectations==1.24.1"),
+    # Its client breaks with later kubernetes.
+    "kserve": (*_SCORING, "kserve==0.21.0", "kubernetes==30.1.0"),
+    "mlserver": (*_SCORING, "mlserver==1.7.1"),
     "pandera": (*_FRAMES, "pandera[pandas]==0.35.0", "pyyaml"),
     "polars": ("polars==2.1.0",),
     # whylogs was written for numpy 1.

@@ -1,0 +1,1 @@
+"""Servers of one model side by side."""
