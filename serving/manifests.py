@@ -23,7 +23,7 @@ class Runtime:
     Attributes:
         model_format: What it reads, as KServe calls it.
         protocols: What it speaks, as KServe calls it; the first unless another is asked for.
-        layout: What it reads out of a store; empty where that is the release's own model.
+        layout: What it reads out of a store where it cannot read the release's own model; else empty.
     """
 
     model_format: str
@@ -33,7 +33,7 @@ class Runtime:
 
 RUNTIMES = {
     "openinference": Runtime("onnx", ("v2", "v1", "grpc-v2")),
-    "torchserve": Runtime("pytorch", ("v2", "v1"), "the directory with config/ and model-store/"),
+    "torchserve": Runtime("pytorch", ("v2", "v1", "grpc-v2")),
     "tensorflow-serving": Runtime("tensorflow", ("v1", "grpc-v1"), "the parent of the version's directory"),
 }
 """The runtimes that an endpoint may be served by."""
@@ -57,7 +57,8 @@ def inference_service(
             of a release in a directory of this machine stays one, though no cluster sees it.
         runtime: ``openinference``, ``torchserve`` or ``tensorflow-serving``.
         protocol: ``v1``, ``v2``, ``grpc-v2`` or ``grpc-v1``; "" for the runtime's usual one.
-        layout_uri: Where the files are that TorchServe and TensorFlow Serving read.
+        layout_uri: Where the files are that TensorFlow Serving reads, or an archive of TorchServe's in KServe's layout;
+            "" for the release's own model.
 
     Raises:
         InputError: When the runtime is unknown, does not speak the protocol, or does not read what it is given.
@@ -68,9 +69,8 @@ def inference_service(
     protocol = protocol or served_by.protocols[0]
     if protocol not in served_by.protocols:
         raise InputError(f"{runtime} does not speak {protocol!r} but {', '.join(served_by.protocols)}")
-    if bool(layout_uri) != bool(served_by.layout):
-        wants = f"needs layout_uri: where {served_by.layout} is" if served_by.layout else "takes no layout_uri"
-        raise InputError(f"{runtime} {wants}")
+    if served_by.layout and not layout_uri:
+        raise InputError(f"{runtime} needs layout_uri: where {served_by.layout} is")
     model: dict[str, Any] = {
         "modelFormat": {"name": served_by.model_format},
         "protocolVersion": protocol,

@@ -68,8 +68,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--grpc-port", type=int, help="gRPC; 0 takes a free one (default: no gRPC)")
     add("--model-format", choices=FORMATS, default="pt2", help="of a Model or Release (default: %(default)s)")
     add("--max-batch-rows", type=int, default=1024, help="1 runs every request alone (default: %(default)s)")
+    add("--max-body-mib", type=int, default=64, help="larger ones are refused, 413 (default: %(default)s)")
     add("--timeout-seconds", type=float, default=60.0, help="of a batch in TorchServe (default: %(default)s)")
     add("--start-timeout-seconds", type=float, default=120.0, help="until the model answers (default: %(default)s)")
+    add("--drain-seconds", type=float, default=0.5, help="take requests after SIGTERM (default: %(default)s)")
     add("--reuse-port", action="store_true", help="take the port over from the process that has it")
     add("--ready-file", help="written, as JSON, when requests are answered")
     add_options(parser)
@@ -79,6 +81,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "port": (0, 65535),
         "grpc_port": (0, 65535),
         "max_batch_rows": (1, 1 << 20),
+        "max_body_mib": (1, 1024),
+        "drain_seconds": (0, 3600),
         "timeout_seconds": (1, 3600),
         "start_timeout_seconds": (1, 3600),
     }
@@ -137,7 +141,8 @@ def _application(
         return ServedModel(name, engine, load_seconds, most_rows=options.max_batch_rows, waits_for_others=True)
 
     repository = Repository({options.name or archive.name: archive.path}, load)
-    return Application(repository, Inference(timeout_seconds=options.timeout_seconds))
+    inference = Inference(timeout_seconds=options.timeout_seconds)
+    return Application(repository, inference, most_body_bytes=options.max_body_mib << 20)
 
 
 class _Front(Server):

@@ -19,7 +19,9 @@ from shipway.pipelines.images import LOCK, Image, read_lock, write_lock
 from shipway.serving.manifests import RUNTIMES, inference_service
 
 MANIFESTS = LOCK.parent
-MODEL = MANIFESTS.parent / "tests" / "serving" / "fixtures" / "binary"
+TESTS = MANIFESTS.parent / "tests"
+MODEL = TESTS / "serving" / "fixtures" / "binary"
+PYTHON = [str(MANIFESTS.parent / ".venv" / "bin" / "shipway"), "env", "python"]
 RELEASE = {"uri": "s3://models/flights/1", **dict.fromkeys(("name", "release", "digest", "model_digest"), "flights")}
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
@@ -116,16 +118,23 @@ def test_metrics_are_where_prometheus_is_told(objects: list[dict[str, Any]], run
     )
 
 
-def test_our_server_runs_as_its_runtime_says(runtimes: dict[str, dict[str, Any]]):
-    container = container_of(runtimes["shipway-openinference"])
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of PyTorch's."""
+    directory = tmp_path_factory.mktemp("trained")
+    subprocess.run([*PYTHON, "pytorch", str(TESTS / "torchserve" / "make_models.py"), str(directory)], check=True)
+    return directory / "flowers" / "model"
+
+
+@pytest.mark.parametrize(("name", "family"), [("openinference", "serving"), ("torchserve", "torchserve")])
+def test_a_server_runs_as_its_runtime_says(
+    name: str, family: str, runtimes: dict[str, dict[str, Any]], request: pytest.FixtureRequest
+):
+    container = container_of(runtimes[f"shipway-{name}"])
+    model = MODEL if name == "openinference" else request.getfixturevalue("trained")
     rest, grpc = free_ports(2)
-    of_here = {
-        "{{.Name}}": "flights",
-        "/mnt/models": str(MODEL),
-        "0.0.0.0": "127.0.0.1",
-        "8080": f"{rest}",
-        "8081": f"{grpc}",
-    }
+    of_here = {"{{.Name}}": "flights", "/mnt/models": str(model), "0.0.0.0": "127.0.0.1"}
+    of_here |= {"8080": str(rest), "8081": str(grpc)}
 
     def here(text: str) -> str:
         for there, value in of_here.items():
@@ -137,9 +146,8 @@ def test_our_server_runs_as_its_runtime_says(runtimes: dict[str, dict[str, Any]]
         with urllib.request.urlopen(url, timeout=5) as answer:
             return answer.status
 
-    command = [*container["command"][1:], *map(here, container["args"])]
-    python = [str(MANIFESTS.parent / ".venv" / "bin" / "shipway"), "env", "python", "serving"]
-    with running("the server", new_directory(), [*python, *command], lambda: get("readinessProbe")):
+    command = [*PYTHON, family, *container["command"][1:], *map(here, container["args"])]
+    with running(name, new_directory(), command, lambda: get("readinessProbe")):
         assert get("livenessProbe") == 200
         socket.create_connection(("127.0.0.1", grpc), 5).close()
 

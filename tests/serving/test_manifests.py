@@ -85,9 +85,22 @@ def test_kserve_would_take_it(runtime: str, release: str) -> None:
     ]
 
 
+def test_torchserve_reads_a_release_or_an_archive() -> None:
+    def storage_uri(layout_uri: str) -> str:
+        manifest = inference_service("flights", RELEASE, runtime="torchserve", layout_uri=layout_uri)
+        return manifest["spec"]["predictor"]["model"]["storageUri"]
+
+    assert storage_uri("") == "s3://models/flights/0123456789abcdef/model/"
+    assert storage_uri("s3://models/archives/flights") == "s3://models/archives/flights/"
+
+
 def test_grpc_is_on_a_port_that_kserve_knows_as_such() -> None:
     """Knative finds gRPC by the port's name and takes one port only; KServe joins the runtime's ports to these."""
-    for runtime, protocol in (("openinference", "grpc-v2"), ("tensorflow-serving", "grpc-v1")):
+    for runtime, protocol in (
+        ("openinference", "grpc-v2"),
+        ("torchserve", "grpc-v2"),
+        ("tensorflow-serving", "grpc-v1"),
+    ):
         model = served(runtime, protocol)["spec"]["predictor"]["model"]
         assert model["ports"] == [{"name": "h2c", "containerPort": 8081, "protocol": "TCP"}]
     assert "ports" not in served("openinference", "v1")["spec"]["predictor"]["model"]
@@ -98,8 +111,7 @@ def test_grpc_is_on_a_port_that_kserve_knows_as_such() -> None:
     [
         ({"runtime": "triton"}, "there is no runtime 'triton'"),
         ({"protocol": "grpc-v1"}, "openinference does not speak 'grpc-v1' but v2, v1, grpc-v2"),
-        ({"runtime": "torchserve"}, "torchserve needs layout_uri: where the directory with config/"),
-        ({"layout_uri": "s3://models/x"}, "openinference takes no layout_uri"),
+        ({"runtime": "tensorflow-serving"}, "tensorflow-serving needs layout_uri: where the parent of the version"),
     ],
 )
 def test_what_no_runtime_serves_is_refused(options: dict[str, str], message: str) -> None:
