@@ -6,6 +6,7 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DTYPES", "finite", "floats", "numbers", "packed", "texts", "unpacked"]
+__all__ = ["DTYPES", "count_of", "finite", "floats", "numbers", "packed", "texts", "unpacked"]
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
     "BOOL": np.dtype("?"),
@@ -24,6 +25,7 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 }
 
 
+_MOST_DIMENSIONS = 8
 _NUMBER_TYPES = {float, int, bool, type(None)}
 _TEXT_TYPES = {str, type(None)}
 
@@ -64,6 +66,17 @@ def finite(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
     if np.isinf(tensor).any():
         raise OverflowError
     return tensor
+
+
+def count_of(shape: Sequence[int]) -> int:
+    """Returns how many values a tensor of this shape has.
+
+    Raises:
+        ValueError: When it has more dimensions than any tensor; to multiply a million sizes takes minutes.
+    """
+    if len(shape) > _MOST_DIMENSIONS:
+        raise ValueError(f"a shape of {len(shape)} sizes is none")
+    return math.prod(shape)
 
 
 def numbers(raw: bytes, datatype: str, count: int) -> NDArray[Any]:

@@ -17,7 +17,7 @@ import orjson
 from numpy.typing import NDArray
 
 from shipway.components.common.model import Tensor
-from shipway.serving.openinference.binary import DTYPES, numbers, unpacked
+from shipway.serving.openinference.binary import DTYPES, count_of, numbers, unpacked
 
 __all__ = [
     "INTEGERS",
@@ -166,7 +166,7 @@ def _listed(tensor: InputTensor, raw: bytes) -> list[Any]:
     if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
         raise BadRequest(f"input {tensor.name} has the shape {shape}; it must be a list of sizes")
     try:
-        count = math.prod(shape)
+        count = count_of(shape)
         if tensor.datatype == "BYTES":
             return list(unpacked(raw, min(count, len(raw) + 1)))
         return list(numbers(raw, tensor.datatype, count).tolist())

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from shipway.components.common.model import ModelDescription
 from shipway.serving.engines.engine import Answer
-from shipway.serving.openinference.binary import finite, floats, numbers, packed, texts, unpacked
+from shipway.serving.openinference.binary import count_of, finite, floats, numbers, packed, texts, unpacked
 from shipway.serving.openinference.door import (
     INTEGERS,
     ODD,
@@ -157,7 +157,7 @@ def _values(inputs: list[Any], raw: bytes) -> list[Any]:
         datatype, data = given["datatype"], given.get("data")
         if data is None:
             end = start + given["parameters"]["binary_data_size"]
-            part, count = raw[start:end], math.prod(given["shape"])
+            part, count = raw[start:end], count_of(given["shape"])
             if not start <= end <= len(raw):
                 raise ValueError
             data = unpacked(part, count) if datatype == "BYTES" else numbers(part, datatype, count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -103,6 +104,17 @@ def test_v2_takes_binary_values_with_nan_for_missing_ones(infer: str) -> None:
 def test_v2_refuses_binary_values_of_another_shape(infer: str, shape: tuple[int, ...], numbers: int) -> None:
     body, length = binary(inputs(None, shape), bytes(4 * numbers))
     assert ask(infer, body, "application/octet-stream", **length)[0] == 400
+
+
+def test_v2_refuses_a_shape_of_many_sizes_at_once(infer: str) -> None:
+    body, length = binary(inputs(None, [1 << 62] * 100_000), bytes(32))
+    started = time.perf_counter()
+    status, answer = ask(infer, body, "application/octet-stream", **length)
+    assert (status, answer["error"]) == (
+        400,
+        "input pixels has binary data that is no FP32: a shape of 100000 sizes is none",
+    )
+    assert time.perf_counter() - started < 5
 
 
 def test_metadata_tells_the_size(url: str) -> None:

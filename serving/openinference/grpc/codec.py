@@ -29,8 +29,6 @@ _CONTENTS = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
-# The door multiplies sizes before it compares them with the feature's; these would take it forever.
-_MOST_DIMENSIONS = 8
 # What a request that is not as the protocol says makes the quick way raise.
 _ODD = (LookupError, ValueError, OverflowError)
 
@@ -49,6 +47,8 @@ class V2Grpc:
         self._names = [feature.name for feature in self._features]
         self._numeric = [feature.name for feature in self._features if feature.datatype == "FP32"]
         self._outputs = [output.name for output in description.outputs]
+        self._all_raw = tuple((name, True) for name in self._outputs)
+        self._all_typed = tuple((name, False) for name in self._outputs)
         self._classes = len(description.label_names)
         self._labels = {label: packed([label]) for label in description.label_names}
         self._head = ModelInferResponse(model_name=name, model_version=description.digest).SerializeToString()
@@ -97,7 +97,9 @@ class V2Grpc:
         return self._head + response.SerializeToString(), None
 
     def _asked(self, outputs: Sequence[Any], raw: bool) -> tuple[tuple[str, bool], ...]:
-        asked = [output.name for output in outputs] or self._outputs
+        if not outputs:
+            return self._all_raw if raw else self._all_typed
+        asked = [output.name for output in outputs]
         if unknown := set(asked) - set(self._outputs):
             names = " and ".join(self._outputs)
             raise BadRequest(f"the model has no output {', '.join(sorted(unknown))}; it has {names}")
@@ -162,8 +164,6 @@ def _listed(inputs: Sequence[Any], raws: Sequence[bytes]) -> list[dict[str, Any]
         raise BadRequest(f"there are {len(raws)} raw_input_contents for {len(inputs)} inputs; each needs one")
     listed = []
     for position, given in enumerate(inputs):
-        if len(given.shape) > _MOST_DIMENSIONS:
-            raise BadRequest(f"input {given.name} has a shape of {len(given.shape)} sizes, which no feature has")
         tensor = {"name": given.name, "datatype": given.datatype, "shape": given.shape[:]}
         if not raws:
             tensor["data"] = _contents(given)

@@ -57,10 +57,13 @@ class GrpcServer:
     def _sockets(self, *, listening: bool) -> Iterator[socket.socket]:
         """Yields this process's sockets of the port, the listening or the connected ones; gRPC does not give them."""
         for handle in Path("/proc/self/fd").iterdir():
-            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(handle.name))) as held:
-                listens = bool(held.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
-                if held.family in _INTERNET and held.getsockname()[1] == self.port and listens is listening:
-                    yield held
+            with contextlib.suppress(OSError):
+                if not str(handle.readlink()).startswith("socket:"):  # a copy of any other would stay open
+                    continue
+                with socket.socket(fileno=os.dup(int(handle.name))) as held:
+                    listens = bool(held.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+                    if held.family in _INTERNET and held.getsockname()[1] == self.port and listens is listening:
+                        yield held
 
 
 async def start_grpc(
