@@ -110,20 +110,25 @@ class Helper:
         with contextlib.suppress(PermissionError):  # where the user has too many large pipes
             fcntl.fcntl(self._input, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._known: set[ServedModel] = set()
-        self._ready = Event()
-        Thread(target=self._read, args=(_piped(self._process.stdout),), name="helper-counts", daemon=True).start()
+        self._ready, self._ended = Event(), Event()
+        self._reader = Thread(
+            target=self._read, args=(_piped(self._process.stdout),), name="helper-counts", daemon=True
+        )
+        self._reader.start()
 
     def _read(self, output: IO[bytes]) -> None:
         for line in output:
             self._counts = msgspec.json.decode(line, type=Counts)
             self._ready.set()
+        self._ended.set()
         self._ready.set()
 
     def _await_ready(self) -> None:
-        in_time = self._ready.wait(_READY_SECONDS)
-        if self._process.poll() is not None:
-            raise InputError(f"payload logs or events cannot be: their process ended with {self._process.returncode}")
-        if not in_time:
+        self._ready.wait(_READY_SECONDS)
+        if self._ended.is_set():
+            code = self._process.wait()
+            raise InputError(f"payload logs or events cannot be: their process ended with {code}, its reason is above")
+        if not self._ready.is_set():
             self._process.kill()
             raise InputError(f"payload logs or events cannot be: their process is not ready after {_READY_SECONDS:g} s")
 
@@ -144,6 +149,7 @@ class Helper:
         logger.error(
             "the process of payload logs and events ended with %s; it is started anew", self._process.returncode
         )
+        self._reader.join()  # its last counts are told
         self._former = dataclasses.replace(self.counts, files_waiting=0, events_waiting=0)
         self._counts = Counts()
         self._start()
