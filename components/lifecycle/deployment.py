@@ -11,11 +11,12 @@ from typing import Any
 
 from shipway.components.common.artifacts import new_directory, read_json, write_json
 from shipway.components.common.errors import DeploymentError, InputError, ShipwayError
-from shipway.components.common.model import Golden, read_golden, read_model
+from shipway.components.common.model import read_golden, read_model
 from shipway.components.lifecycle import releases
 from shipway.components.lifecycle.copies import local_copy
 from shipway.serving import endpoints
-from shipway.serving.client import Answer, EndpointClient
+from shipway.serving.client import EndpointClient
+from shipway.serving.parity import Server, check_parity
 
 __all__ = ["deploy_model", "promote_model", "smoke_test"]
 
@@ -114,10 +115,7 @@ def _probe(record: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
     description, golden = read_model(model), read_golden(model)
     client = EndpointClient(record["url"], record["name"])
     _check_served(client, document)
-    differences = [
-        _difference("v1", client.predict(golden.instances, description.label_names), golden),
-        _difference("v2", client.infer(golden.instances, description.inputs), golden),
-    ]
+    agreements = check_parity(model, [Server(record["url"], record["name"])])
     seconds = []
     for index in range(_TIMED_REQUESTS):
         started = time.perf_counter()
@@ -125,7 +123,7 @@ def _probe(record: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
         seconds.append(time.perf_counter() - started)
     return {
         "golden_requests": len(golden.instances),
-        "largest_difference": max(differences),
+        "largest_difference": max(agreement.largest_difference for agreement in agreements),
         "milliseconds_per_request": statistics.median(seconds) * 1000,
     }
 
@@ -136,22 +134,6 @@ def _check_served(client: EndpointClient, document: dict[str, Any]) -> None:
         raise DeploymentError(
             f"it serves the model {served}, not {document['model_digest']} of the release {document['release']}"
         )
-
-
-def _difference(protocol: str, answer: Answer, golden: Golden) -> float:
-    if [len(row) for row in answer.scores] != [len(row) for row in golden.scores]:
-        raise DeploymentError(f"over {protocol} it answers with other rows or classes than the golden requests have")
-    pairs = zip(answer.scores, golden.scores, strict=True)
-    differences = [abs(a - b) for row, expected in pairs for a, b in zip(row, expected, strict=True)]
-    # max() passes over a NaN that is not the first, so each is compared, and the way round that NaN fails.
-    close = all(difference <= golden.tolerance for difference in differences)
-    difference = max(differences)
-    if not close or answer.labels != list(golden.labels):
-        raise DeploymentError(
-            f"over {protocol} the golden requests are answered otherwise than after training: scores differ by up to"
-            f" {difference:.2g} ({golden.tolerance:g} is allowed), or the labels do"
-        )
-    return difference
 
 
 def _undo(record: dict[str, Any], document: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from serving_support import FIXTURES, write_variant
 
 from shipway.components.common.errors import ConflictError, DataRejected, DeploymentError, InputError
 from shipway.components.lifecycle import deployment, releases
-from shipway.serving import endpoints
+from shipway.serving import endpoints, parity
 from shipway.serving.client import EndpointClient
 
 pytestmark = pytest.mark.usefixtures("state")
@@ -100,8 +100,8 @@ def test_a_failed_first_release_is_stopped(
     deployment.deploy_model(artifact, endpoint, "flights")
     golden = deployment.read_golden(FIXTURES / "binary")
     other = dataclasses.replace(golden, scores=tuple(tuple(reversed(row)) for row in golden.scores))
-    monkeypatch.setattr(deployment, "read_golden", lambda _: other)
-    with pytest.raises(DeploymentError, match=r"over v1 the golden requests.*was stopped, as it has no previous"):
+    monkeypatch.setattr(parity, "read_golden", lambda _: other)
+    with pytest.raises(DeploymentError, match=r"over v1 answers the golden request 0.*the endpoint was stopped"):
         deployment.smoke_test(endpoint, artifact)
     assert endpoints.endpoints() == []
 
@@ -167,7 +167,7 @@ def golden_answer(spoil: Callable[[list[dict[str, object]]], object]) -> dict[st
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda predictions: predictions[1]["scores"].update({"1": float("nan")}), "answered otherwise"),
+        (lambda predictions: predictions[1]["scores"].update({"1": float("nan")}), "the golden request 1 otherwise"),
         (lambda predictions: predictions[1]["scores"].update({"1": None}), "none of the v1 protocol"),
         (lambda predictions: predictions[1].pop("label"), "none of the v1 protocol"),
         (lambda predictions: predictions.pop(), "other rows or classes"),
