@@ -31,6 +31,7 @@ _PIPE_BYTES = 1 << 20
 _READY_SECONDS = 60.0
 _RESTART_SECONDS = 5.0
 _ANSWERED = 200
+_PROTOBUF = "application/x-protobuf"
 
 logger = logging.getLogger(__name__)
 
@@ -162,7 +163,9 @@ class Helper:
         if model not in self._known:
             self._known = {known for known in self._known if known.name != model.name} | {model}
             yield framed(Message(model=signature(model.name, model.description)))
-        content_type = exchange.headers.get(b"content-type", b"application/json").decode("latin-1")
+        content_type = _PROTOBUF
+        if exchange.protocol != "grpc":
+            content_type = exchange.headers.get(b"content-type", b"application/json").decode("latin-1")
         answer, length = exchange.encoded or (None, None)
         request = Request(
             now,
