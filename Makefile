@@ -56,7 +56,12 @@ compile: setup
 lock-trixie: setup  ## Needs root and debootstrap.
 	$(VENV)/bin/python tests/trixie.py --lock
 
-lock: $(addsuffix /requirements-host.txt,$(FAMILIES))
+lock: $(addsuffix /requirements-host.txt,$(FAMILIES)) serving/requirements-trixie.txt
+
+# The image's: the versions that are tested here. All come as wheels, so no Debian trixie is needed to resolve them.
+serving/requirements-trixie.txt: serving/requirements-host.txt | setup
+	$(VENV)/bin/uv pip compile --quiet --no-header --no-annotate --python-version 3.13 --python-platform x86_64-manylinux_2_40 \
+	  --constraint $< serving/requirements.in --output-file $@
 
 # A local build of torch has a version of its own, which other machines would not find.
 %/requirements-host.txt: %/requirements.in | setup
