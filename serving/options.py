@@ -8,23 +8,30 @@ from collections.abc import Sequence
 from shipway.components.common.errors import InputError
 from shipway.serving.observability.options import add_options, check_options
 
-__all__ = ["parsed_options"]
+__all__ = ["parsed_options", "server_parser"]
 
 _MOST_WORKERS = 256
 
 
-def parsed_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parsed_options(
+    arguments: Sequence[str] | None, parser: argparse.ArgumentParser | None = None
+) -> argparse.Namespace:
     """Returns the options.
+
+    Args:
+        arguments: The command line; None takes the process's.
+        parser: Of :func:`server_parser`, with options of its own.
 
     Raises:
         InputError: When one is out of range, or two do not go together.
     """
-    options = _parser().parse_args(arguments)
+    options = (parser or server_parser()).parse_args(arguments)
     _check(options)
     return options
 
 
-def _parser() -> argparse.ArgumentParser:
+def server_parser() -> argparse.ArgumentParser:
+    """Returns what reads the server's options."""
     parser = argparse.ArgumentParser(
         prog="python -m shipway.serving.server",
         description="Serves models over KServe's protocols, v1 and v2 over REST and v2 over gRPC. SIGTERM drains.",

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from shipway.serving.observability.observation import Observation
     from shipway.serving.openinference.grpc.server import GrpcServer
 
-__all__ = ["Server", "main"]
+__all__ = ["Server", "application_of", "main"]
 
 _GRACE_SECONDS = 10
 # Longer than proxies and clients keep idle connections: a server that closes one just as it is used loses a request.
@@ -71,10 +71,10 @@ def _serve(options: argparse.Namespace) -> None:
     else:
         end_with_parent()
         listening = socket.socket(fileno=options.socket)
-    Server(_application(options), listening, options).run(sockets=[listening])
+    Server(application_of(_repository(options), options), listening, options).run(sockets=[listening])
 
 
-def _application(options: argparse.Namespace) -> Application:
+def _repository(options: argparse.Namespace) -> Repository:
     def load(path: Path, name: str) -> ServedModel:
         return load_model(
             path,
@@ -88,7 +88,11 @@ def _application(options: argparse.Namespace) -> Application:
         )
 
     paths = model_paths(options.model_dir, options.name)
-    repository = Repository(paths, load, may_change=options.allow_repository_changes)
+    return Repository(paths, load, may_change=options.allow_repository_changes)
+
+
+def application_of(repository: Repository, options: argparse.Namespace) -> Application:
+    """Returns the application that answers for a repository's models as the options say."""
     cache = ResponseCache(options.cache_mib * _MIB) if options.cache_mib else None
     if cache:
         repository.metrics.registry.register(CacheMetrics(cache))

@@ -24,7 +24,7 @@ from shipway.serving.workers import end_with_parent
 __all__ = ["TorchServe", "java"]
 
 _END_SECONDS = 10.0
-_MOST_PATH_BYTES = 80  # with the names of the sockets it must stay below 108
+_MOST_PATH_BYTES = 90  # with the names of the sockets it must stay below 108
 _JVM = ("-XX:+ExitOnOutOfMemoryError", "-XX:+UseSerialGC", "-Xmx512m")
 _LOGGING = """\
 <?xml version="1.0" encoding="UTF-8"?>
@@ -62,7 +62,7 @@ class TorchServe:
             InputError: When the temporary directory's path is too long for sockets.
         """
         program, frontend = java(), _frontend()
-        self.directory = Path(tempfile.mkdtemp(prefix="shipway-torchserve-"))
+        self.directory = Path(tempfile.mkdtemp(prefix="torchserve-"))
         try:
             if len(os.fsencode(self.directory)) > _MOST_PATH_BYTES:
                 raise InputError(f"{self.directory} is too long a path for sockets; set TMPDIR to a shorter one")

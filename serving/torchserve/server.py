@@ -1,6 +1,6 @@
 """TorchServe behind KServe's protocols: ``python -m shipway.serving.torchserve.server --model-dir DIR``.
 
-The front is Shipway's own server, whose models run in a TorchServe that this process starts and ends. It is ready while
+The front is Shipway's own server, whose model runs in a TorchServe that this process starts and ends. It is ready while
 the model in TorchServe answers its golden requests. When TorchServe ends by itself, so does this process.
 """
 
@@ -21,13 +21,12 @@ from types import FrameType
 
 from shipway.components.common.errors import DeploymentError, InputError, Preempted, ShipwayError
 from shipway.serving.engines.engine import Unavailable
-from shipway.serving.observability.options import add_options, check_options
 from shipway.serving.openinference.application import Application
 from shipway.serving.openinference.door import BadRequest
-from shipway.serving.openinference.inference import Inference
 from shipway.serving.openinference.models import ServedModel
 from shipway.serving.openinference.repository import Repository
-from shipway.serving.server import Server
+from shipway.serving.options import parsed_options, server_parser
+from shipway.serving.server import Server, application_of
 from shipway.serving.sockets import listening_socket
 from shipway.serving.torchserve.archive import FORMATS
 from shipway.serving.torchserve.engine import WatchedEngine
@@ -39,6 +38,8 @@ __all__ = ["main"]
 _CHECKS_SECONDS = 2.0
 _STARTING_CHECKS_SECONDS = 0.2
 _NOT_UP = (Unavailable, BadRequest, DeploymentError)
+# What the server in front cannot choose for TorchServe.
+_FIXED = {"engine": "auto", "device": "auto", "threads": 1, "workers": 1, "allow_repository_changes": False}
 
 logger = logging.getLogger(__name__)
 
@@ -56,41 +57,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m shipway.serving.torchserve.server",
-        description="Serves a PyTorch model with TorchServe behind KServe's protocols. SIGTERM drains.",
-    )
-    add = parser.add_argument
-    add("--model-dir", required=True, help="model-store/ and config/ as KServe has them, or a Model or Release")
-    add("--name", default="", help="the model's name in the URLs (default: its own)")
-    add("--host", default="127.0.0.1", help="an IPv4 address; 0.0.0.0 serves every interface (default: %(default)s)")
-    add("--port", type=int, default=8080, help="REST; 0 takes a free one (default: %(default)s)")
-    add("--grpc-port", type=int, help="gRPC; 0 takes a free one (default: no gRPC)")
+    parser = server_parser()
+    parser.prog = "python -m shipway.serving.torchserve.server"
+    parser.description = "Serves a PyTorch model with TorchServe behind KServe's protocols. SIGTERM drains."
+    add = parser.add_argument_group("TorchServe").add_argument
     add("--model-format", choices=FORMATS, default="pt2", help="of a Model or Release (default: %(default)s)")
-    add("--max-batch-rows", type=int, default=1024, help="1 runs every request alone (default: %(default)s)")
-    add("--max-body-mib", type=int, default=64, help="larger ones are refused, 413 (default: %(default)s)")
-    add("--timeout-seconds", type=float, default=60.0, help="of a batch in TorchServe (default: %(default)s)")
     add("--start-timeout-seconds", type=float, default=120.0, help="until the model answers (default: %(default)s)")
-    add("--drain-seconds", type=float, default=0.5, help="take requests after SIGTERM (default: %(default)s)")
-    add("--reuse-port", action="store_true", help="take the port over from the process that has it")
-    add("--ready-file", help="written, as JSON, when requests are answered")
-    add_options(parser)
-    options = parser.parse_args(arguments)
-    check_options(options)
-    ranges = {
-        "port": (0, 65535),
-        "grpc_port": (0, 65535),
-        "max_batch_rows": (1, 1 << 20),
-        "max_body_mib": (1, 1024),
-        "drain_seconds": (0, 3600),
-        "timeout_seconds": (1, 3600),
-        "start_timeout_seconds": (1, 3600),
-    }
-    for name, (low, high) in ranges.items():
-        value = getattr(options, name)
-        if value is not None and not low <= value <= high:
-            raise InputError(f"--{name.replace('_', '-')} is {value}; it must be from {low} to {high}")
-    options.worker_directory = None  # the server's, of several processes
+    options = parsed_options(arguments, parser)
+    if not 1 <= options.start_timeout_seconds <= 3600:
+        raise InputError(f"--start-timeout-seconds is {options.start_timeout_seconds}; it must be from 1 to 3600")
+    if changed := [name for name, value in _FIXED.items() if getattr(options, name) != value]:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+        raise InputError(f"{names}: of Shipway's own server only; TorchServe runs one model on one worker here")
     return options
 
 
@@ -102,10 +80,9 @@ def _serve(options: argparse.Namespace) -> None:
         torchserve = TorchServe(archive.path, math.ceil(options.timeout_seconds))
         try:
             engine = _answering(torchserve, archive, options)
-            load_seconds = time.perf_counter() - started
-            _Front(_application(engine, archive, load_seconds, options), listening, options, torchserve, engine).run(
-                sockets=[listening]
-            )
+            repository = _repository(engine, archive, time.perf_counter() - started, options)
+            application = application_of(repository, options)
+            _Front(application, listening, options, torchserve, engine).run(sockets=[listening])
             code = torchserve.exit_code
         finally:
             torchserve.end()
@@ -134,15 +111,21 @@ def _answering(torchserve: TorchServe, archive: Archive, options: argparse.Names
     return engine
 
 
-def _application(
+def _repository(
     engine: WatchedEngine, archive: Archive, load_seconds: float, options: argparse.Namespace
-) -> Application:
+) -> Repository:
     def load(_path: Path, name: str) -> ServedModel:
-        return ServedModel(name, engine, load_seconds, most_rows=options.max_batch_rows, waits_for_others=True)
+        return ServedModel(
+            name,
+            engine,
+            load_seconds,
+            most_rows=options.max_batch_rows,
+            most_waiting_rows=options.max_waiting_rows,
+            delay_seconds=options.batch_delay_seconds,
+            waits_for_others=True,
+        )
 
-    repository = Repository({options.name or archive.name: archive.path}, load)
-    inference = Inference(timeout_seconds=options.timeout_seconds)
-    return Application(repository, inference, most_body_bytes=options.max_body_mib << 20)
+    return Repository({options.name or archive.name: archive.path}, load)
 
 
 class _Front(Server):
