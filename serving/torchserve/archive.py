@@ -21,12 +21,10 @@ from shipway.components.common.errors import InputError, IntegrityError
 from shipway.components.common.model import GOLDEN_FILE, MODEL_FILE, ModelDescription, verify_files
 from shipway.components.common.preprocessing import Encoders
 from shipway.components.common.preprocessing.onnx_graph import preprocessing_model
+from shipway.serving.torchserve.files import FORMATS, PREPROCESSING_FILE
 from shipway.serving.torchserve.properties import Addresses, Workers, config_properties
 
-__all__ = ["FORMATS", "HANDLER", "create_archive"]
-
-FORMATS = {"pt2": "model.pt2", "torchscript": "model.ts.pt"}
-"""The native exports that an archive can hold, and their files in a Model."""
+__all__ = ["HANDLER", "create_archive"]
 
 HANDLER = "shipway.serving.torchserve.handler"
 """What answers in TorchServe; in the archive, as all that it imports of Shipway."""
@@ -40,6 +38,8 @@ _CODE = (
     "shipway.serving",
     "shipway.serving.engines",
     "shipway.serving.engines.engine",
+    "shipway.serving.engines.onnx",
+    "shipway.serving.engines.torch",
     "shipway.serving.openinference",
     "shipway.serving.openinference.binary",
     "shipway.serving.openinference.door",
@@ -48,8 +48,8 @@ _CODE = (
     "shipway.serving.openinference.v1",
     "shipway.serving.openinference.v2",
     "shipway.serving.torchserve",
+    "shipway.serving.torchserve.files",
     HANDLER,
-    "shipway.serving.torchserve.native",
 )
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _KSERVE_MODEL_STORE = "/mnt/models/model-store"
@@ -71,7 +71,7 @@ def create_archive(
         model: A Model directory of train_pytorch, tune_pytorch or prune_pytorch.
         directory: What to write; it appears when it is complete.
         name: The model's in the URLs; empty takes its own.
-        model_format: One of :data:`FORMATS`.
+        model_format: One of :data:`.files.FORMATS`.
         workers: How TorchServe runs it.
 
     Raises:
@@ -122,7 +122,7 @@ def _write(archive: Path, root: Path, name: str, native: str) -> None:
     }
     with zipfile.ZipFile(archive, "w") as target:
         target.writestr(_entry("MAR-INF/MANIFEST.json"), json.dumps(manifest, indent=2) + "\n")
-        target.writestr(_entry("preprocessing.onnx"), preprocessing_model(encoders).SerializeToString(True))
+        target.writestr(_entry(PREPROCESSING_FILE), preprocessing_model(encoders).SerializeToString(True))
         sources = [(file, root / file) for file in (MODEL_FILE, GOLDEN_FILE, native)]
         for entry, path in (*sources, *_code()):
             with target.open(_entry(entry), "w", force_zip64=True) as into, path.open("rb") as source:
@@ -150,6 +150,6 @@ def _check(archive: Path, description: ModelDescription) -> None:
     with zipfile.ZipFile(archive) as written:
         for entry in set(written.namelist()) & description.files.keys():
             with written.open(entry) as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type] # it can readinto
             if f"sha256:{digest}" != description.files[entry]:
                 raise IntegrityError(f"{entry} in {archive.name} is not what {MODEL_FILE} names; try again")

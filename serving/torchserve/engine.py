@@ -66,7 +66,7 @@ class TorchServeEngine:
                 "Authorization": f"Bearer {self._server.token}",
                 "Content-Type": "application/octet-stream",
             }
-            self._connection = _Connection(self._server.socket, self._timeout_seconds)
+            self._connection = _Connection(self._server.inference, self._timeout_seconds)
         self._connection.request("POST", self._path, head + raw, {**self._headers, _LENGTH_HEADER: str(len(head))})
         response = self._connection.getresponse()
         return response.status, response.headers, response.read()

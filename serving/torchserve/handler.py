@@ -8,20 +8,26 @@ answered with its own 400 and the reason, and the others with their predictions.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
+import torch
 
-from shipway.components.common.model import read_golden
+from shipway.components.common.artifacts import file_digest
+from shipway.components.common.errors import InputError
+from shipway.components.common.model import MODEL_FILE, read_golden, read_model
 from shipway.serving.engines.engine import Answer
+from shipway.serving.engines.torch import TorchModel
 from shipway.serving.openinference.door import BadRequest
 from shipway.serving.openinference.golden import golden_check
 from shipway.serving.openinference.request import Codec, InferRequest
 from shipway.serving.openinference.v1 import V1
 from shipway.serving.openinference.v2 import V2
-from shipway.serving.torchserve.native import NativeModel
+from shipway.serving.torchserve.files import FORMATS, PREPROCESSING_FILE
 
 __all__ = ["TabularHandler"]
 
@@ -38,10 +44,9 @@ class TabularHandler:
             InputError: When the files are not those that belong together.
             DeploymentError: When it does not answer as it did after training.
         """
-        properties = context.system_properties
-        gpu = properties.get("gpu_id")
-        self._model = NativeModel(properties["model_dir"], "cpu" if gpu is None else f"cuda:{gpu}")
-        golden_check(self._model, read_golden(properties["model_dir"]))
+        directory = Path(context.system_properties["model_dir"])
+        self._model = _loaded(directory, context.system_properties.get("gpu_id"))
+        golden_check(self._model, read_golden(directory))
         description = self._model.description
         self._v1, self._v2 = V1(description), V2(context.model_name, description)
 
@@ -83,3 +88,17 @@ class TabularHandler:
         scores, labels = self._model.run({name: np.concatenate([r.tensors[name] for r in requests]) for name in names})
         ends = np.cumsum([request.rows for request in requests])[:-1]
         return list(zip(np.split(scores, ends), np.split(labels, ends), strict=True))
+
+
+def _loaded(root: Path, gpu: int | None) -> TorchModel:
+    """Loads the network, once its bytes are known to be those that ``model.json`` names."""
+    description = read_model(root)
+    exports = [root / file for file in FORMATS.values() if (root / file).is_file()]
+    if len(exports) != 1 or file_digest(exports[0]) != description.files.get(exports[0].name):
+        names = " and ".join(path.name for path in exports) or "no export"
+        raise InputError(f"{root} holds {names}, not one that its {MODEL_FILE} names; make the archive again")
+    if gpu is not None:
+        torch.cuda.set_device(gpu)
+    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    preprocessing = (root / PREPROCESSING_FILE).read_bytes()
+    return TorchModel(exports[0], preprocessing, description, threads, "cpu" if gpu is None else "cuda")

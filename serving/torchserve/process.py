@@ -10,6 +10,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from shipway.components.common.artifacts import read_json
 from shipway.components.common.errors import DeploymentError, InputError
-from shipway.serving.sockets import free_port
+from shipway.serving.sockets import listening_socket
 from shipway.serving.torchserve.properties import Addresses, Workers, config_properties
 from shipway.serving.workers import end_with_parent
 
@@ -48,7 +49,7 @@ class TorchServe:
         process: The Java process; its group holds the worker too.
     """
 
-    def __init__(self, archive: Path, response_timeout_seconds: int) -> None:
+    def __init__(self, archive: Path, response_timeout_seconds: int, threads: int) -> None:
         """Starts it; the model is not loaded yet.
 
         It must be started by the main thread: the kernel ends it with the thread that started it.
@@ -56,6 +57,7 @@ class TorchServe:
         Args:
             archive: ``<name>.mar``.
             response_timeout_seconds: A worker that has not answered by then is replaced.
+            threads: Of one forward pass; 0 leaves it to PyTorch.
 
         Raises:
             DeploymentError: When there is no Java.
@@ -66,14 +68,15 @@ class TorchServe:
         try:
             if len(os.fsencode(self.directory)) > _MOST_PATH_BYTES:
                 raise InputError(f"{self.directory} is too long a path for sockets; set TMPDIR to a shorter one")
-            self.process = self._started(program, frontend, archive, response_timeout_seconds)
+            settings = self._settings(archive, response_timeout_seconds)
+            self.process = self._started(program, frontend, settings, threads)
         except BaseException:
             shutil.rmtree(self.directory)
             raise
 
     @property
-    def socket(self) -> Path:
-        """Where inference is asked for."""
+    def inference(self) -> Path:
+        """The socket where inference is asked for."""
         return self.directory / "inference.sock"
 
     @property
@@ -108,18 +111,18 @@ class TorchServe:
         except ProcessLookupError:
             return
 
-    def _started(
-        self, program: str, frontend: Path, archive: Path, response_timeout_seconds: int
-    ) -> subprocess.Popen[bytes]:
-        store, name = archive.resolve().parent, archive.stem
+    def _settings(self, archive: Path, response_timeout_seconds: int) -> Path:
         sockets = {kind: f"unix:{self.directory / kind}.sock" for kind in ("inference", "management", "metrics")}
-        addresses = Addresses(
-            **sockets, grpc_inference_port=free_port("127.0.0.1"), grpc_management_port=free_port("127.0.0.1")
-        )
+        with listening_socket("127.0.0.1", 0) as first, listening_socket("127.0.0.1", 0) as second:
+            addresses = Addresses(**sockets, grpc_inference_port=_port(first), grpc_management_port=_port(second))
         # The front gathers batches; what comes from there is handed on at once.
         workers = Workers(1, 1, 0, response_timeout_seconds)
+        store = archive.resolve().parent
         settings = self.directory / "config.properties"
-        settings.write_text(config_properties(name, store, addresses, workers, tokens=True), encoding="utf-8")
+        settings.write_text(config_properties(archive.stem, store, addresses, workers, tokens=True), encoding="utf-8")
+        return settings
+
+    def _started(self, program: str, frontend: Path, settings: Path, threads: int) -> subprocess.Popen[bytes]:
         logging = self.directory / "log4j2.xml"
         logging.write_text(_LOGGING, encoding="utf-8")
         command = [
@@ -129,12 +132,12 @@ class TorchServe:
             f"-Djava.io.tmpdir={self.directory}",
             f"-Dlog4j.configurationFile=file://{logging}",
             *("-cp", f"{frontend}/*", "org.pytorch.serve.ModelServer", "--python", sys.executable),
-            *("--ts-config-file", str(settings), "--model-store", str(store), "--no-config-snapshot"),
+            *("--ts-config-file", str(settings), "--no-config-snapshot"),
         ]
         return subprocess.Popen(
             command,
             cwd=self.directory,
-            env=_variables(self.directory),
+            env=_variables(self.directory, threads),
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr,
             start_new_session=True,
@@ -171,7 +174,13 @@ def _frontend() -> Path:
     return Path(package.origin).parent / "frontend"
 
 
-def _variables(directory: Path) -> dict[str, str]:
+def _port(bound: socket.socket) -> int:
+    port: int = bound.getsockname()[1]
+    return port
+
+
+def _variables(directory: Path, threads: int) -> dict[str, str]:
     """Returns this environment without what would change TorchServe's settings or the archive's own code."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TS_") and name != "PYTHONPATH"}
-    return {**kept, "TMPDIR": str(directory), "LOG_LOCATION": str(directory), "METRICS_LOCATION": str(directory)}
+    places = ("LOG_LOCATION", "METRICS_LOCATION", "TMPDIR", "TORCHINDUCTOR_CACHE_DIR")
+    return {**kept, **dict.fromkeys(places, str(directory)), "OMP_NUM_THREADS": str(threads or os.cpu_count())}

@@ -28,8 +28,8 @@ from shipway.serving.openinference.repository import Repository
 from shipway.serving.options import parsed_options, server_parser
 from shipway.serving.server import Server, application_of
 from shipway.serving.sockets import listening_socket
-from shipway.serving.torchserve.archive import FORMATS
 from shipway.serving.torchserve.engine import WatchedEngine
+from shipway.serving.torchserve.files import FORMATS
 from shipway.serving.torchserve.layout import Archive, find_archive
 from shipway.serving.torchserve.process import TorchServe
 
@@ -39,7 +39,7 @@ _CHECKS_SECONDS = 2.0
 _STARTING_CHECKS_SECONDS = 0.2
 _NOT_UP = (Unavailable, BadRequest, DeploymentError)
 # What the server in front cannot choose for TorchServe.
-_FIXED = {"engine": "auto", "device": "auto", "threads": 1, "workers": 1, "allow_repository_changes": False}
+_FIXED = {"engine": "auto", "device": "auto", "workers": 1, "allow_repository_changes": False}
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         raise InputError(f"--start-timeout-seconds is {options.start_timeout_seconds}; it must be from 1 to 3600")
     if changed := [name for name, value in _FIXED.items() if getattr(options, name) != value]:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
-        raise InputError(f"{names}: of Shipway's own server only; TorchServe runs one model on one worker here")
+        raise InputError(f"{names}: of Shipway's own server only; TorchServe runs one model in one worker here")
     return options
 
 
@@ -77,7 +77,7 @@ def _serve(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="shipway-archive-") as workspace:
         archive = find_archive(options.model_dir, Path(workspace), options.model_format)
         listening = listening_socket(options.host, options.port, options.reuse_port)
-        torchserve = TorchServe(archive.path, math.ceil(options.timeout_seconds))
+        torchserve = TorchServe(archive.path, math.ceil(options.timeout_seconds), options.threads)
         try:
             engine = _answering(torchserve, archive, options)
             repository = _repository(engine, archive, time.perf_counter() - started, options)

@@ -129,7 +129,7 @@ def test_a_network_of_other_bytes_is_not_loaded(layout: Path, tmp_path: Path) ->
     altered = rewritten(layout / "model-store" / "flowers.mar", tmp_path / "flowers.mar", "model.pt2", b"not a network")
     done = loaded_alone(altered, tmp_path / "extracted")
     assert done.returncode == 1
-    assert "model.pt2 is not the file that" in done.stderr
+    assert "holds model.pt2, not one that its model.json names" in done.stderr
 
 
 def test_a_model_that_answers_otherwise_is_not_served(layout: Path, tmp_path: Path) -> None:
