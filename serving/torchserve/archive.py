@@ -7,6 +7,7 @@ time of day and the order of a directory into it: the same Model gives the same 
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
 import json
@@ -27,30 +28,8 @@ from shipway.serving.torchserve.properties import Addresses, Workers, config_pro
 __all__ = ["HANDLER", "create_archive"]
 
 HANDLER = "shipway.serving.torchserve.handler"
-"""What answers in TorchServe; in the archive, as all that it imports of Shipway."""
+"""What answers in TorchServe."""
 
-_CODE = (
-    "shipway.components",
-    "shipway.components.common",
-    "shipway.components.common.artifacts",
-    "shipway.components.common.errors",
-    "shipway.components.common.model",
-    "shipway.serving",
-    "shipway.serving.engines",
-    "shipway.serving.engines.engine",
-    "shipway.serving.engines.onnx",
-    "shipway.serving.engines.torch",
-    "shipway.serving.openinference",
-    "shipway.serving.openinference.binary",
-    "shipway.serving.openinference.door",
-    "shipway.serving.openinference.golden",
-    "shipway.serving.openinference.request",
-    "shipway.serving.openinference.v1",
-    "shipway.serving.openinference.v2",
-    "shipway.serving.torchserve",
-    "shipway.serving.torchserve.files",
-    HANDLER,
-)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _KSERVE_MODEL_STORE = "/mnt/models/model-store"
 # The earliest time that a zip file can tell.
@@ -136,13 +115,26 @@ def _entry(name: str) -> zipfile.ZipInfo:
 
 
 def _code() -> Iterator[tuple[str, Path]]:
-    """Yields the modules that answer, by their places in the archive."""
-    for module in _CODE:
+    """Yields the handler, all that it imports of this project, and the packages around them, by place."""
+    pending, found = [HANDLER], dict[str, Path]()
+    while pending:
+        module = pending.pop()
         spec = importlib.util.find_spec(module)
-        if spec is None or spec.origin is None:
-            raise InputError(f"the module {module} is not installed as a file; install shipway unpacked")
+        if module in found or spec is None or spec.origin is None:  # the outermost package is no file
+            continue
+        found[module] = Path(spec.origin)
+        pending += [module.rpartition(".")[0]] if "." in module else []
+        pending += _imported(found[module])
+    for module, path in sorted(found.items()):
         place = module.replace(".", "/")
-        yield f"{place}/__init__.py" if spec.submodule_search_locations else f"{place}.py", Path(spec.origin)
+        yield f"{place}/__init__.py" if path.name == "__init__.py" else f"{place}.py", path
+
+
+def _imported(source: Path) -> list[str]:
+    """Returns the modules of this project that a module imports when it is imported itself."""
+    statements = ast.parse(source.read_text(encoding="utf-8")).body
+    modules = [statement.module for statement in statements if isinstance(statement, ast.ImportFrom)]
+    return [module for module in modules if module and module.startswith("shipway.")]
 
 
 def _check(archive: Path, description: ModelDescription) -> None:

@@ -35,6 +35,9 @@ _LOGGING = """\
   </Appenders>
   <Loggers>
     <Logger name="io.netty.bootstrap" level="error"/>
+    <Logger name="MODEL_LOG" level="info">
+      <RegexFilter regex="Backend received inference.*" onMatch="DENY" onMismatch="NEUTRAL"/>
+    </Logger>
     <Root level="warn"><AppenderRef ref="stderr"/></Root>
   </Loggers>
 </Configuration>

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import onnxruntime
 import psutil
@@ -22,6 +23,7 @@ from shipway.components.common.model import read_golden, read_model
 from shipway.components.common.preprocessing import instance_tensors
 from shipway.serving.client import EndpointClient
 from shipway.serving.openinference.binary import packed, unpacked
+from shipway.serving.openinference.grpc.messages import REQUESTS, RESPONSES, SERVICE
 
 PREDICT = "/v1/models/flowers:predict"
 INFER = "/v2/models/flowers/infer"
@@ -36,7 +38,7 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def front(start: Callable[..., Front], layout: Path) -> Front:
-    return start(layout)
+    return start(layout, "--grpc-port", "0")
 
 
 def scored(model: Path, rows: list[dict[str, Any]]) -> tuple[np.ndarray, list[str]]:
@@ -76,6 +78,21 @@ def test_v2_binary_both_ways(front: Front, flowers: Path) -> None:
     scores = np.frombuffer(tail[: expected[0].nbytes], "<f4").reshape(expected[0].shape)
     np.testing.assert_allclose(scores, expected[0], atol=1e-5)
     assert unpacked(tail[expected[0].nbytes :], len(ROWS)) == expected[1]
+
+
+def test_grpc(front: Front, flowers: Path) -> None:
+    inputs, parts = [], []
+    for name, values in instance_tensors(ROWS, read_model(flowers).kinds).items():
+        parts.append(packed(values.tolist()) if values.dtype == object else values.tobytes())
+        datatype = "BYTES" if values.dtype == object else "FP32"
+        inputs.append({"name": name, "datatype": datatype, "shape": list(values.shape)})
+    request = REQUESTS["ModelInfer"](model_name="flowers", inputs=inputs, raw_input_contents=parts)
+    with grpc.insecure_channel(f"127.0.0.1:{front.grpc_port}") as channel:
+        call = channel.unary_unary(f"/{SERVICE}/ModelInfer", request_serializer=type(request).SerializeToString)
+        answer = RESPONSES["ModelInfer"].FromString(call(request, timeout=20))
+    scores, labels = scored(flowers, ROWS)
+    np.testing.assert_allclose(np.frombuffer(answer.raw_output_contents[0], "<f4"), scores.ravel(), atol=1e-5)
+    assert unpacked(answer.raw_output_contents[1], len(ROWS)) == labels
 
 
 def test_images_in_torchscript_of_a_release(start: Callable[..., Front], images: Path) -> None:
@@ -136,8 +153,6 @@ def test_torchserve_answers_nobody_without_the_token(front: Front) -> None:
 
 
 def test_grpc_answers_nobody_without_the_token(front: Front) -> None:
-    import grpc
-
     codes = set()
     for connection in psutil.Process(front.java).net_connections("tcp"):
         if connection.status == psutil.CONN_LISTEN:

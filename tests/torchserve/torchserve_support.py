@@ -36,7 +36,8 @@ class Front:
         except BaseException:
             self.process.kill()
             raise
-        self.port = json.loads(ready.read_text())["port"]
+        told = json.loads(ready.read_text())
+        self.port, self.grpc_port = told["port"], told.get("grpc_port")
         self.url = f"http://127.0.0.1:{self.port}"
         self.java = only(children(self.process.pid))
         self.worker = only(children(self.java))

@@ -10,6 +10,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from shipway.components.common.errors import ShipwayError
+from shipway.serving.engines.engine import Unavailable
 from shipway.serving.openinference.batching import Busy, TooLate
 from shipway.serving.openinference.door import BadRequest
 from shipway.serving.openinference.grpc.messages import REQUESTS, RESPONSES, SERVICE, ModelReadyRequest
@@ -41,6 +42,7 @@ _CODES: Mapping[type[Exception], tuple[grpc.StatusCode, int]] = {
     NotServed: (grpc.StatusCode.NOT_FOUND, 404),
     _Refused: (grpc.StatusCode.FAILED_PRECONDITION, 422),
     Busy: (grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
+    Unavailable: (grpc.StatusCode.UNAVAILABLE, 503),
     TooLate: (grpc.StatusCode.DEADLINE_EXCEEDED, 504),
 }
 _TOLD = tuple(_CODES)
