@@ -243,6 +243,20 @@ def test_the_clients_deadline_is_the_queues(slow: Served) -> None:
     assert slow.repository.models["flights"].metrics.batch_rows._sum == 2
 
 
+@pytest.mark.parametrize("timeout", [None, 7.0])
+def test_a_request_waits_as_long_as_its_client(timeout: float | None) -> None:
+    told: list[float | None] = []
+
+    class Listening(Inference):
+        async def answer(self, *arguments: Any) -> Any:
+            told.append(arguments[4])
+            return await super().answer(*arguments)
+
+    with serving({"flights": FIXTURES / "vector"}, inference=Listening()) as served:
+        served.call("ModelInfer", infer_request([ROW], raw=True), timeout=timeout)
+    assert told == ([None] if timeout is None else [pytest.approx(timeout, abs=2)])
+
+
 def test_a_request_that_waited_too_long_is_told_so() -> None:
     inference = Inference(timeout_seconds=0.1)
     with serving({"flights": FIXTURES / "vector"}, partial(load, seconds=0.5), inference=inference) as served:
@@ -336,6 +350,9 @@ def test_watchers_see_the_request_as_it_came(served: Served) -> None:
 
 
 def test_a_port_that_somebody_has_is_refused_by_name(served: Served) -> None:
-    start = start_grpc(served.repository, served.inference, port=served.port, is_ready=bool)
+    async def start() -> None:
+        server = await start_grpc(served.repository, served.inference, port=served.port, is_ready=bool)
+        await server.stop(0)
+
     with pytest.raises(ConflictError, match=f"port {served.port} of 127.0.0.1 is in use by process"):
-        asyncio.run(start)
+        asyncio.run(start())
