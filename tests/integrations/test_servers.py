@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -16,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 from environments import ROOT, made_environment
-from programs import free_ports, new_directory, running
+from programs import READY_SECONDS, free_ports, new_directory, running
 
 from shipway.components.common.errors import InputError
 from shipway.components.common.model import read_golden, read_model
@@ -39,13 +41,14 @@ def python_of(section: str) -> str:
 
 
 @pytest.fixture
-def place(monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A server's directory, with a release where the page has one; the servers see the project's code."""
     directory = new_directory()
     (directory / RELEASE).mkdir(parents=True)
     (directory / RELEASE / "model").symlink_to(MODEL)
     monkeypatch.setenv("PYTHONPATH", str(code_snapshot()))
-    return directory
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def inputs_of(instances: Any, missing: str = "") -> list[dict[str, Any]]:
@@ -118,6 +121,24 @@ def test_mounted_in_an_application_of_ones_own(framework: str, place: Path) -> N
         assert get(f"{url}/models/v2/models/flights/ready")["ready"] is True
 
 
+@contextlib.contextmanager
+def bentoml_running(command: list[str], directory: Path, ready: str) -> Iterator[None]:
+    """Runs BentoML from when it is ready. Its workers have sessions of their own, so it must end them itself."""
+    with subprocess.Popen(command, cwd=directory) as process:
+        try:
+            until = time.monotonic() + READY_SECONDS
+            while True:
+                with contextlib.suppress(OSError):
+                    get(ready)
+                    break
+                assert process.poll() is None, "BentoML ended"
+                assert time.monotonic() < until, "BentoML is not ready"
+                time.sleep(0.1)
+            yield
+        finally:
+            process.terminate()
+
+
 def test_a_bento(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = made_environment("bentoml", (*NEEDED, "bentoml==1.4.40")) / "bin"
     monkeypatch.setenv("BENTOML_HOME", str(place / "home"))
@@ -132,7 +153,7 @@ def test_a_bento(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
     command = [bento, "serve", "flights:latest", "--host", "127.0.0.1", "--port", str(port)]
-    with running("BentoML", place, command, lambda: get(f"{url}/readyz")):
+    with bentoml_running(command, place, f"{url}/readyz"):
         agrees_over_v1(url)
         agrees_over_v2(url)
 
