@@ -167,7 +167,6 @@ def _torch(file: str) -> Callable[[Path, ModelDescription, int, str], Engine]:
 
 def _tensorflow(directory: Path, description: ModelDescription, threads: int, device: str) -> Engine:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # else it greets
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     from shipway.serving.engines.savedmodel import SavedModel
 
     return SavedModel(directory / "saved_model", description, threads, device)

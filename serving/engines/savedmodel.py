@@ -39,6 +39,7 @@ class SavedModel:
         """
         self.description = description
         cuda = wants_cuda(device, bool(tf.config.list_physical_devices("GPU")), "TensorFlow")
+        tf.get_logger().setLevel("ERROR")  # it calls deprecated what loads a model as a server does
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=_settings(threads, cuda))
         try:
             with self._session.graph.as_default():

@@ -5,6 +5,7 @@ The export takes encoded tensors and gives probabilities, so the preprocessing g
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from shipway.serving.engines.onnx import open_session
 
 __all__ = ["TorchModel", "preprocessing_of"]
 
-_LOAD_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, OSError, zipfile.BadZipFile)
+_COMPILED_CODE = "/data/aotinductor/"
 
 
 class TorchModel:
@@ -54,7 +55,7 @@ class TorchModel:
         self.platform = "pytorch_export" if is_program else "pytorch_torchscript"
         try:
             self._network: Any = _program(export, self._device) if is_program else _script(export, self._device)
-        except _LOAD_ERRORS as error:
+        except Exception as error:  # there is hardly a class that PyTorch's loaders do not raise
             raise InputError(f"PyTorch {torch.__version__} cannot load {export}: {error}; export it again") from error
         self._preprocessing = open_session(preprocessing, threads)
         self._encoded = [output.name.removeprefix("preprocessing/") for output in self._preprocessing.get_outputs()]
@@ -89,6 +90,11 @@ def preprocessing_of(directory: Path) -> bytes:
 def _program(path: Path, device: str) -> Any:
     from torch.export.passes import move_to_device_pass
 
+    with zipfile.ZipFile(path) as archive:
+        if any(_COMPILED_CODE in name for name in archive.namelist()):
+            raise ValueError("it brings compiled code, which is not run")
+    # Weights may be pickled in an archive, and PyTorch would run what they say; ours hold plain bytes.
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     program = torch.export.load(path)
     return (program if device == "cpu" else move_to_device_pass(program, device)).module()
 
