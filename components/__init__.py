@@ -28,6 +28,7 @@ _FAMILY_OF = {
     "train_tensorflow": "tensorflow",
     "tune_tensorflow": "tensorflow",
     "prune_tensorflow": "tensorflow",
+    "create_tfserving_model": "tensorflow",
     "train_pytorch": "pytorch",
     "tune_pytorch": "pytorch",
     "prune_pytorch": "pytorch",

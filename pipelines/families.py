@@ -65,11 +65,12 @@ FAMILIES = {
     family.name: family
     for family in (
         _component_family("data"),
-        _component_family("tensorflow"),
+        _component_family("tensorflow", "shipway.serving.engines", "shipway.serving.tfserving"),
         _component_family("pytorch"),
         _component_family("lifecycle", "shipway.serving"),
         _component_family("features"),
         Family("serving", "shipway.serving", ("shipway.components.common", "shipway.serving")),
+        Family("routing", "shipway.serving.routing", ("shipway.components.common", "shipway.serving")),
         Family("torchserve", "shipway.serving.torchserve", ("shipway.components.common", "shipway.serving")),
     )
 }

@@ -19,7 +19,7 @@ ALLOWED = {
     "components.common": (),
     "components.data": ("components.common",),
     "components.features": ("components.common",),
-    "components.tensorflow": ("components.common",),
+    "components.tensorflow": ("components.common", "serving.tfserving"),
     "components.pytorch": ("components.common",),
     "components.lifecycle": ("components.common", "serving"),
     "serving": ("components.common",),

@@ -1,0 +1,1 @@
+"""A model in the layout that TensorFlow Serving reads."""
