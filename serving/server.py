@@ -16,20 +16,21 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
-
-import uvicorn
 
 from shipway.components.common.artifacts import write_json
 from shipway.components.common.errors import ShipwayError
 from shipway.serving.observability.metrics import CacheMetrics, ConnectionMetrics
 from shipway.serving.observability.options import is_asked
 from shipway.serving.openinference.application import Application
+from shipway.serving.openinference.asgi import over_asgi
 from shipway.serving.openinference.cache import ResponseCache
-from shipway.serving.openinference.connections import HttpConnection
+from shipway.serving.openinference.connections import HttpServer
 from shipway.serving.openinference.exposition import SharedExposition
+from shipway.serving.openinference.http import CLOSE, Door
 from shipway.serving.openinference.inference import Inference
 from shipway.serving.openinference.models import ServedModel, load_model
 from shipway.serving.openinference.repository import Repository, model_paths
@@ -46,7 +47,6 @@ __all__ = ["Server", "application_of", "main"]
 _GRACE_SECONDS = 10
 # Longer than proxies and clients keep idle connections: a server that closes one just as it is used loses a request.
 _KEEP_ALIVE_SECONDS = 125
-_CLOSE = (b"connection", b"close")
 _MIB = 1 << 20
 
 
@@ -109,27 +109,18 @@ def _observation(application: Application, listening: socket.socket, options: ar
     return observed(application, options, f"http://{host}:{port}/")
 
 
-class Server(uvicorn.Server):
-    """uvicorn's server, which says when it is ready and drains before it ends."""
+class Server(HttpServer):
+    """Says when it is ready, and drains before it ends."""
 
     def __init__(self, application: Application, listening: socket.socket, options: argparse.Namespace) -> None:
         self._observation = _observation(application, listening, options)
+        respond = partial(over_asgi, self._observation.application) if self._observation else application.respond
         super().__init__(
-            uvicorn.Config(
-                self._observation.application if self._observation else application,
-                loop="uvloop",
-                http=HttpConnection,
-                ws="none",
-                interface="asgi3",
-                log_config=None,
-                log_level=logging.WARNING,
-                access_log=False,
-                server_header=False,
-                date_header=False,
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=_GRACE_SECONDS,
-                lifespan="off",
-            )
+            Door(respond, application.bodies),
+            loop="uvloop",
+            log_level=logging.WARNING,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
         )
         self._application, self._listening, self._options = application, listening, options
         self._ends_at: float | None = None
@@ -167,8 +158,8 @@ class Server(uvicorn.Server):
             return
         self._application.drain()
         self._ends_at = time.monotonic() + self._options.drain_seconds
-        self.config.encoded_headers.append(_CLOSE)
-        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+        self.config.encoded_headers.append(CLOSE)
+        self.server_state.default_headers = [*self.server_state.default_headers, CLOSE]
 
     async def on_tick(self, counter: int) -> bool:
         """Returns whether it is time to end."""

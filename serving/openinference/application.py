@@ -16,19 +16,23 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from shipway.components.common.errors import ShipwayError
 from shipway.serving.engines.engine import Unavailable
 from shipway.serving.openinference.batching import Busy, TooLate
-from shipway.serving.openinference.door import BadRequest
+from shipway.serving.openinference.door import BadRequest, parsed
 from shipway.serving.openinference.exposition import Exposition
 from shipway.serving.openinference.http import (
+    CLOSE,
     JSON,
     Bodies,
     DisconnectedError,
+    Header,
     HttpError,
     Receive,
     Reply,
+    Request,
     Scope,
     Send,
     json_reply,
     require_json,
+    require_single,
 )
 from shipway.serving.openinference.inference import Encoded, Inference
 from shipway.serving.openinference.models import ServedModel, load_model
@@ -36,10 +40,14 @@ from shipway.serving.openinference.repository import NotServed, Repository, mode
 
 __all__ = ["Application", "create_app"]
 
+_READ, _POST = (b"allow", b"GET, HEAD"), (b"allow", b"POST")
 _BINARY = (b"content-type", b"application/octet-stream")
 _LENGTH_HEADER = b"inference-header-content-length"
 # Proxies of Envoy's family (Istio, Knative, KServe's gateways) say with it how long they wait.
 _TIMEOUT_HEADER = b"x-envoy-expected-rq-timeout-ms"
+_MOST_TIMEOUT_DIGITS = 12
+# What Triton's clients always send; nothing depends on a model here.
+_LOAD_PARAMETERS = {"unload_dependents"}
 _EXTENSIONS = ["binary_tensor_data", "model_repository"]
 
 _METRICS = ((b"content-type", CONTENT_TYPE_LATEST.encode()),)
@@ -57,6 +65,7 @@ class Application:
         inference: How.
         ready: Whether requests are wanted; :meth:`drain` says no.
         exposition: What ``/metrics`` shows.
+        bodies: Their limits.
     """
 
     def __init__(
@@ -79,11 +88,17 @@ class Application:
         """
         self.repository, self.inference, self.ready = repository, inference or Inference(), True
         self.exposition = Exposition(repository.metrics.registry)
-        self._bodies = Bodies(most_body_bytes, body_timeout_seconds, most_pending_bytes)
+        self.bodies = Bodies(most_body_bytes, body_timeout_seconds, most_pending_bytes)
 
     def drain(self) -> None:
         """Says from now on that it is not ready; requests are still answered."""
         self.ready = False
+
+    async def respond(self, request: Request) -> Reply:
+        """Answers a request that is all there."""
+        if request.refusal:
+            return self._told(request.refusal)
+        return await self._reply(request.method, request.path, request.headers, request.body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request (ASGI 3)."""
@@ -91,45 +106,68 @@ class Application:
             return
         path, method = scope["path"].removeprefix(scope.get("root_path", "")), scope["method"]
         try:
-            if method == "POST":
-                status, body, headers = await self._post(path, dict(scope["headers"]), receive)
-            elif method not in ("GET", "HEAD"):
-                raise HttpError(405, f"{method} is not allowed", (b"allow", b"GET, HEAD, POST"))
-            elif path == "/metrics":
-                status, body, headers = Reply(200, await self.exposition.text(), _METRICS)
-            else:
-                status, body, headers = self._get(path)
+            status, body, headers = await self._reply(method, path, scope["headers"], None, receive)
         except (DisconnectedError, asyncio.CancelledError):
             return
+        length, is_refusal = (b"content-length", b"%d" % len(body)), CLOSE in headers
+        await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+        await send({"type": "http.response.body", "body": body if method != "HEAD" else b"", "more_body": is_refusal})
+        if is_refusal:
+            await self.bodies.forget(receive)
+            await send({"type": "http.response.body", "body": b""})
+
+    async def _reply(
+        self, method: str, path: str, listed: list[Header], body: bytes | None, receive: Receive | None = None
+    ) -> Reply:
+        """Answers; a body that is not there yet is received."""
+        headers = dict(listed)
+        try:
+            if len(headers) != len(listed):
+                require_single(listed)
+            if body is None and receive:
+                body = await self.bodies.read(headers, receive)
+            if method == "POST":
+                return await self._post(path, headers, body or b"", receive)
+            if method not in ("GET", "HEAD"):
+                raise HttpError(405, f"{method} is not allowed", (b"allow", b"GET, HEAD, POST"))
+            if path == "/metrics":
+                return Reply(200, await self.exposition.text(), _METRICS)
+            return self._get(path)
         except _TOLD as error:
-            status, body, headers = _told(error)
-            if isinstance(error, HttpError | NotServed):  # no model has counted it
-                self.repository.metrics.refused[status] += 1
+            return self._told(error)
+        except DisconnectedError:
+            raise
         except Exception:
             logger.exception("%s %s failed", method, path)
-            status, body, headers = json_reply({"error": "internal error; the server's log has the details"}, 500)
-        length = (b"content-length", b"%d" % len(body))
-        await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
-        await send({"type": "http.response.body", "body": body if method != "HEAD" else b""})
+            return json_reply({"error": "internal error; the server's log has the details"}, 500)
 
-    async def _post(self, path: str, headers: Mapping[bytes, bytes], receive: Receive) -> Reply:
-        body = await self._bodies.read(headers, receive)
+    def _told(self, error: Exception) -> Reply:
+        reply = _told(error)
+        if isinstance(error, HttpError | NotServed):  # no model has counted it
+            self.repository.metrics.refused[reply.status] += 1
+        return reply
+
+    async def _post(self, path: str, headers: Mapping[bytes, bytes], body: bytes, receive: Receive | None) -> Reply:
         parts = path.split("/")
-        if len(parts) == 4 and parts[1] == "v1" and parts[2] == "models":
+        if len(parts) == 4 and parts[1] == "v1" and parts[2] == "models" and ":" in parts[3]:
             name, _, verb = parts[3].rpartition(":")
             if verb != "predict":
-                raise HttpError(501, f"this server predicts; it has no {verb or 'verb in the path'}")
+                raise HttpError(501, f"this server predicts; it has no {verb or 'verb without a name'}")
             return await self._inferred(self.repository.model(name), "v1", body, headers, receive)
-        if len(parts) in (5, 7) and parts[1] == "v2" and parts[2] == "models" and parts[-1] == "infer":
+        if _is_inference(parts):
             return await self._inferred(self.repository.model(*parts[3:-1:2]), "v2", body, headers, receive)
         if path == "/v2/repository/index":
-            return json_reply(self.repository.index())
-        if len(parts) == 6 and path.startswith("/v2/repository/models/") and parts[5] in ("load", "unload"):
-            return await self._changed(parts[4], parts[5])
-        raise HttpError(404, f"there is nothing at {path}")
+            ready_only = _told_of_repository(body).get("ready", False)
+            if type(ready_only) is not bool:
+                raise HttpError(400, f"ready must be true or false, not {ready_only!r}")
+            return json_reply(self.repository.index(ready_only=ready_only))
+        if _is_change(parts):
+            return await self._changed(parts[4], parts[5], body)
+        self._get(path)  # raises 404 where there is nothing
+        raise HttpError(405, f"{path} is only read", _READ)
 
     async def _inferred(
-        self, model: ServedModel, protocol: str, body: bytes, headers: Mapping[bytes, bytes], receive: Receive
+        self, model: ServedModel, protocol: str, body: bytes, headers: Mapping[bytes, bytes], receive: Receive | None
     ) -> Reply:
         header_length = headers.get(_LENGTH_HEADER)
         if protocol == "v1" or header_length is None:
@@ -138,15 +176,19 @@ class Application:
         length = None if header_length is None else header_length.decode("latin-1")
         timeout = _timeout_seconds(headers)
         answer = self.inference.answer(model, codec, body, length, timeout, headers)
-        encoded, json_length = await (answer if model.batcher.is_quick else _unless_gone(answer, receive))
+        encoded, json_length = await (
+            _unless_gone(answer, receive) if receive and not model.batcher.is_quick else answer
+        )
         if json_length is None:
             return Reply(200, encoded, (JSON, model.digest_header))
         return Reply(200, encoded, (_BINARY, (_LENGTH_HEADER, b"%d" % json_length), model.digest_header))
 
-    async def _changed(self, name: str, verb: str) -> Reply:
+    async def _changed(self, name: str, verb: str, body: bytes) -> Reply:
         if not self.repository.may_change:
             self.repository.require(name)
             raise HttpError(501, "this server's models are fixed; it was started without --allow-repository-changes")
+        if unknown := sorted(set(_told_of_repository(body).get("parameters") or ()) - _LOAD_PARAMETERS):
+            raise HttpError(400, f"models are loaded as they lie there, without {', '.join(unknown)}")
         try:
             await (self.repository.load(name) if verb == "load" else self.repository.unload(name))
         except ShipwayError as error:
@@ -163,12 +205,14 @@ class Application:
         if path in ("/v1/models", "/v2/models"):
             return json_reply({"models": list(self.repository.models)})
         parts = path.split("/")
-        if len(parts) >= 4 and parts[1] in ("v1", "v2") and parts[2] == "models":
+        if _is_inference(parts) or _is_change(parts) or path == "/v2/repository/index" or path.endswith(":predict"):
+            raise HttpError(405, f"{path} takes POST", _POST)
+        if _is_about(parts):
             return self._about(parts)
         raise HttpError(404, f"there is nothing at {path}")
 
     def _about(self, parts: list[str]) -> Reply:
-        ready = parts[-1] == "ready" and len(parts) in (5, 7)
+        ready = len(parts) in (5, 7)
         model = self.repository.model(*parts[3 : -1 if ready else None : 2])
         if parts[1] == "v1" or ready:
             status = 200 if self.ready else 503
@@ -193,6 +237,37 @@ def create_app(path: str | Path, name: str = "", **options: Any) -> Application:
     return Application(Repository(model_paths(path, name), lambda path, name: load_model(path, name, **options)))
 
 
+def _is_inference(parts: list[str]) -> bool:
+    return parts[1:3] == ["v2", "models"] and parts[-1] == "infer" and (len(parts) == 5 or _has_version(parts, 7))
+
+
+def _is_about(parts: list[str]) -> bool:
+    if len(parts) == 4 and parts[2] == "models":
+        return parts[1] in ("v1", "v2")
+    if parts[1:3] != ["v2", "models"]:
+        return False
+    return _has_version(parts, 6) or (parts[-1] == "ready" and (len(parts) == 5 or _has_version(parts, 7)))
+
+
+def _has_version(parts: list[str], length: int) -> bool:
+    return len(parts) == length and parts[4] == "versions" and parts[5] != ""
+
+
+def _is_change(parts: list[str]) -> bool:
+    return len(parts) == 6 and parts[1:4] == ["v2", "repository", "models"] and parts[5] in ("load", "unload")
+
+
+def _told_of_repository(body: bytes) -> dict[str, Any]:
+    """Returns what a request of the repository's extension says; it may be empty."""
+    try:
+        told = parsed(body) if body.strip() else {}
+    except BadRequest as error:
+        raise HttpError(400, str(error)) from None
+    if not isinstance(told, dict) or not isinstance(told.get("parameters") or {}, dict):
+        raise HttpError(400, 'the body must be empty or a JSON object, its "parameters" too')
+    return told
+
+
 async def _unless_gone(answer: Coroutine[Any, Any, Encoded], receive: Receive) -> Encoded:
     """Awaits an answer, and gives up when the client does."""
     answering = asyncio.ensure_future(answer)
@@ -211,7 +286,7 @@ def _timeout_seconds(headers: Mapping[bytes, bytes]) -> float | None:
     value = headers.get(_TIMEOUT_HEADER)
     if value is None:
         return None
-    if not value.isdigit():
+    if not value.isdigit() or len(value) > _MOST_TIMEOUT_DIGITS:
         raise HttpError(400, f"{_TIMEOUT_HEADER.decode()} must be a number of milliseconds")
     return int(value) / 1000
 

@@ -26,11 +26,15 @@ __all__ = [
     "InputTensor",
     "listed_inputs",
     "parsed",
+    "require_finite",
+    "require_unambiguous_inputs",
     "tensors_of_inputs",
     "tensors_of_instances",
 ]
 
-_FLOAT32_LIMIT = float(np.finfo(np.float32).max)
+# The least number that a 32-bit float rounds to infinity: half a step beyond its greatest.
+_FLOAT32_OVERFLOW = (2 - 2**-24) * 2.0**127
+_MOST_MESSAGE_CHARACTERS = 1000
 _FP16_LIMIT = float(np.finfo(np.float16).max)
 INTEGERS: Mapping[str, tuple[int, int]] = {
     name: (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)) for name, dtype in DTYPES.items() if dtype.kind in "iu"
@@ -43,7 +47,11 @@ _NUMBER_TYPES = {float, int, bool, type(None)}
 
 
 class BadRequest(ValueError):
-    """A request that the model cannot answer; the message says why."""
+    """A request that the model cannot answer; the message says why, and repeats no more than a part of it."""
+
+    def __init__(self, message: str) -> None:
+        shown = message if len(message) <= _MOST_MESSAGE_CHARACTERS else f"{message[:_MOST_MESSAGE_CHARACTERS]}…"
+        super().__init__(shown)
 
 
 @dataclass(slots=True)
@@ -73,6 +81,18 @@ def parsed(text: bytes) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise BadRequest(f"malformed request: {error}") from None
+
+
+def require_finite(scores: NDArray[Any]) -> None:
+    """Checks what a model answered.
+
+    Raises:
+        BadRequest: When a score is no number, because the request's values are beyond what the model can compute with.
+    """
+    flat = scores.ravel()
+    if not math.isfinite(flat.dot(flat)) and not np.isfinite(scores).all():
+        row = int(np.argwhere(~np.isfinite(scores))[0, 0])
+        raise BadRequest(f"the model has no finite scores for row {row}: its values are too large or too small")
 
 
 def tensors_of_instances(features: Sequence[Tensor], payload: Any) -> dict[str, NDArray[Any]]:
@@ -154,6 +174,17 @@ def listed_inputs(head: Any, raw: bytes) -> list[InputTensor]:
     return found
 
 
+def require_unambiguous_inputs(inputs: Sequence[dict[str, Any]]) -> None:
+    """Checks that inputs have their values in one place.
+
+    Raises:
+        BadRequest: When one has data and says that binary data follow, or has parameters that are none.
+    """
+    for given in inputs:
+        if _binary_size(given) is not None and given.get("data") is not None:
+            raise BadRequest(f"input {given['name']} has both data and a binary_data_size")
+
+
 def _binary_size(given: dict[str, Any]) -> Any:
     parameters = given.get("parameters")
     if parameters is not None and not isinstance(parameters, dict):
@@ -188,7 +219,7 @@ def _tensor_of_input(feature: Tensor, tensor: InputTensor, rows: int) -> NDArray
     allowed = _NUMBERS if feature.datatype == "FP32" else {"BYTES"}
     if not isinstance(tensor.datatype, str) or tensor.datatype not in allowed:
         raise BadRequest(f"{where} takes {feature.datatype}, not {tensor.datatype}")
-    if tensor.shape != shape:
+    if tensor.shape != shape or any(type(size) is not int for size in tensor.shape):
         raise BadRequest(f"{where} has the shape {tensor.shape}; with as many rows as the first input it is {shape}")
     values = tensor.data
     if len(shape) == 2 and _is_nested(values, rows):
@@ -200,6 +231,8 @@ def _tensor_of_input(feature: Tensor, tensor: InputTensor, rows: int) -> NDArray
 
 
 def _require_declared(where: str, datatype: str, values: list[Any]) -> None:
+    if datatype == "BOOL" and not all(value is None or type(value) is bool for value in values):
+        raise BadRequest(f"{where} is declared BOOL but holds something else than true and false")
     if datatype in INTEGERS:
         if not all(value is None or type(value) is int for value in values):
             raise BadRequest(f"{where} is declared {datatype} but holds something else than integers")
@@ -237,7 +270,7 @@ def _tensor(feature: Tensor, values: list[Any], where: Callable[[int], str]) -> 
         if value is not None and type(value) not in _NUMBER_TYPES:
             raise BadRequest(f"{where(index)} must be a number or null, not {_kind(value)}")
         # A comparison, not a conversion: float() of a huge integer raises. NaN passes; it means missing.
-        if value is not None and abs(value) > _FLOAT32_LIMIT:
+        if value is not None and abs(value) >= _FLOAT32_OVERFLOW:
             raise BadRequest(f"{where(index)} is beyond the range of a 32-bit float")
     floats = np.array([np.nan if value is None else value for value in values], dtype=np.float32)
     return floats.reshape(feature.shape)

@@ -3,35 +3,55 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+import contextlib
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import orjson
 
 __all__ = [
+    "CLOSE",
     "JSON",
+    "Asgi",
     "Bodies",
     "DisconnectedError",
+    "Door",
     "Header",
     "HttpError",
     "Receive",
     "Reply",
+    "Request",
     "Scope",
     "Send",
     "json_reply",
+    "path_of",
     "require_json",
+    "require_single",
 ]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
 JSON = (b"content-type", b"application/json")
-_CLOSE = (b"connection", b"close")
+CLOSE = (b"connection", b"close")
 _IDENTITY = (b"", b"identity")
-# So many times what a body may be is not even read to its end.
-_HOPELESS = 16
+_CHUNKED = (b"", b"chunked")
+# Headers that say what a body is: a second one would leave open which counts.
+_SINGLE = (
+    b"content-encoding",
+    b"content-length",
+    b"content-type",
+    b"inference-header-content-length",
+    b"transfer-encoding",
+    b"x-envoy-expected-rq-timeout-ms",
+)
+# How long a client may go on with a body that was refused: cut off while it sends, it might not see the answer.
+_LINGER_SECONDS, _PAUSE_SECONDS = 30.0, 2.0
 
 
 class Reply(NamedTuple):
@@ -59,6 +79,70 @@ class DisconnectedError(Exception):
     """The client is gone."""
 
 
+class Request(NamedTuple):
+    """A request with all of its body.
+
+    Attributes:
+        method: In capitals; "" where what came was none.
+        path: Of the target, decoded.
+        target: As it came.
+        headers: Names in lower case.
+        body: All of it.
+        keeps_alive: Whether the connection goes on after it.
+        version: Of HTTP.
+        client: Address and port.
+        refusal: What it is refused with, whatever it asks for.
+    """
+
+    method: str
+    path: str
+    target: bytes
+    headers: list[Header]
+    body: bytes
+    keeps_alive: bool
+    version: str
+    client: tuple[str, int] | None
+    refusal: HttpError | None = None
+
+    @property
+    def scope(self) -> Scope:
+        """As ASGI says it."""
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": self.version,
+            "method": self.method,
+            "scheme": "http",
+            "path": self.path,
+            "raw_path": self.target.partition(b"?")[0],
+            "query_string": self.target.partition(b"?")[2],
+            "root_path": "",
+            "headers": self.headers,
+            "client": self.client,
+            "server": None,
+        }
+
+
+class Door(NamedTuple):
+    """What a connection leads to.
+
+    Attributes:
+        respond: Answers a request; raises nothing.
+        bodies: The limits of bodies.
+    """
+
+    respond: Callable[[Request], Awaitable[Reply]]
+    bodies: Bodies
+
+
+def path_of(target: bytes) -> str:
+    """Returns the decoded path of a request's target, which may be a whole URL, as proxies are sent it."""
+    path = target.partition(b"?")[0].decode("latin-1")
+    if "://" in path:
+        path = "/" + path.partition("://")[2].partition("/")[2]
+    return unquote(path) if "%" in path else path
+
+
 def json_reply(value: Any, status: int = 200, *headers: Header) -> Reply:
     """Returns a value as JSON."""
     return Reply(status, orjson.dumps(value), (JSON, *headers))
@@ -74,6 +158,17 @@ def require_json(headers: Mapping[bytes, bytes]) -> None:
     if given != b"application/json" and given.partition(b";")[0].strip().lower() != b"application/json":
         said = given.decode("latin-1")
         raise HttpError(415, f"the body must be JSON with Content-Type: application/json, not {said!r}")
+
+
+def require_single(headers: Iterable[Header]) -> None:
+    """Checks that no header that says what the body is comes twice.
+
+    Raises:
+        HttpError: 400 when one does.
+    """
+    for name, times in Counter(name for name, _ in headers).items():
+        if times > 1 and name in _SINGLE:
+            raise HttpError(400, f"the header {name.decode()} comes {times} times", CLOSE)
 
 
 class _Patience:
@@ -129,31 +224,47 @@ class Bodies:
         self.pending_bytes = 0
         self._patience = _Patience(timeout_seconds)
 
+    def require_readable(self, headers: Mapping[bytes, bytes]) -> None:
+        """Checks by its head that a body can be read.
+
+        Raises:
+            HttpError: When it is too large or encoded.
+        """
+        if headers.get(b"content-encoding", b"") not in _IDENTITY:
+            raise HttpError(415, "the body must not be compressed; send it without Content-Encoding", CLOSE)
+        if headers.get(b"transfer-encoding", b"").lower() not in _CHUNKED:
+            raise HttpError(501, "of the transfer encodings this server has chunked alone", CLOSE)
+        if int(headers.get(b"content-length", 0)) > self.most_bytes:
+            raise self._too_large()
+
+    def require_room(self, size: int) -> None:
+        """Checks that a body of which ``size`` bytes are there, as ``pending_bytes`` says too, may go on.
+
+        Raises:
+            HttpError: When it is too large, or too much is being read already.
+        """
+        if size > self.most_bytes:
+            raise self._too_large()
+        if self.pending_bytes > self.most_pending_bytes:
+            raise HttpError(503, "too much is being read already", (b"retry-after", b"1"), CLOSE)
+
     async def read(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         """Returns a request's body.
 
         Raises:
-            HttpError: When it is too large, too slow, compressed, or too much is being read already.
+            HttpError: When it is too large, too slow, encoded, or too much is being read already.
             DisconnectedError: When the client is gone before it is complete.
         """
-        if headers.get(b"content-encoding", b"") not in _IDENTITY:
-            raise HttpError(415, "the body must not be compressed; send it without Content-Encoding", _CLOSE)
-        length = int(headers.get(b"content-length", 0))
-        if length > _HOPELESS * self.most_bytes:
-            raise self._too_large()
+        self.require_readable(headers)
         task = self._patience.begin()
         try:
-            if length > self.most_bytes:
-                raise await self._too_large_to_the_end(receive)
             message = await receive()
             if message.get("more_body", False):
                 return await self._parts(message["body"], receive)
         except asyncio.CancelledError:
             if not self._patience.is_over(task):
                 raise
-            if length > self.most_bytes:
-                raise self._too_large() from None
-            raise HttpError(408, f"the body did not come within {self.timeout_seconds:g} s", _CLOSE) from None
+            raise HttpError(408, f"the body did not come within {self.timeout_seconds:g} s", CLOSE) from None
         finally:
             self._patience.end(task)
         if message["type"] == "http.disconnect":
@@ -168,8 +279,7 @@ class Bodies:
         self.pending_bytes += size
         try:
             while more:
-                if self.pending_bytes > self.most_pending_bytes:
-                    raise HttpError(503, "too much is being read already", (b"retry-after", b"1"), _CLOSE)
+                self.require_room(size)
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise DisconnectedError
@@ -178,24 +288,19 @@ class Bodies:
                 size += len(part)
                 self.pending_bytes += len(part)
                 more = message.get("more_body", False)
-                if size > self.most_bytes:
-                    raise await self._too_large_to_the_end(receive) if more else self._too_large()
+            self.require_room(size)
         finally:
             self.pending_bytes -= size
         return b"".join(parts)
 
-    async def _too_large_to_the_end(self, receive: Receive) -> HttpError:
-        """Reads what still comes and forgets it: a client that is cut off while it sends may not see the answer."""
-        for _ in range(_HOPELESS):
-            size = 0
-            while size <= self.most_bytes:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise DisconnectedError
-                if not message.get("more_body", False):
-                    return self._too_large()
-                size += len(message.get("body", b""))
-        return self._too_large()
+    async def forget(self, receive: Receive) -> None:
+        """Reads what still comes of a body that was refused, until its end, a pause or the end of all patience."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while True:
+                    message = await asyncio.wait_for(receive(), _PAUSE_SECONDS)
+                    if not message.get("more_body", False):
+                        return
 
     def _too_large(self) -> HttpError:
-        return HttpError(413, f"the body is larger than {self.most_bytes:,} bytes", _CLOSE)
+        return HttpError(413, f"the body is larger than {self.most_bytes:,} bytes", CLOSE)

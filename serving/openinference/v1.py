@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from shipway.components.common.model import ModelDescription, Tensor
 from shipway.serving.engines.engine import Answer
 from shipway.serving.openinference.binary import floats, texts
-from shipway.serving.openinference.door import ODD, BadRequest, parsed, tensors_of_instances
+from shipway.serving.openinference.door import (
+    ODD,
+    BadRequest,
+    parsed,
+    require_finite,
+    tensors_of_instances,
+)
+from shipway.serving.openinference.keys import require_unique_keys
 from shipway.serving.openinference.request import InferRequest
 
 __all__ = ["V1"]
@@ -55,13 +62,18 @@ class V1:
         payload = parsed(body)
         try:
             rows = payload["instances"]
-            return InferRequest(self._tensors(rows), len(rows))
+            tensors = self._tensors(rows)
         except ODD:
-            return InferRequest(tensors_of_instances(self._features, payload), len(payload["instances"]))
+            tensors, rows = tensors_of_instances(self._features, payload), payload["instances"]
+        # Every key has a colon: with as many as there are keys after parsing, none was there twice.
+        if body.count(b":") != len(payload) + len(rows) * len(self._features):
+            require_unique_keys(body)
+        return InferRequest(tensors, len(rows))
 
     def encode(self, request: InferRequest, answer: Answer) -> tuple[bytes, None]:  # noqa: ARG002 (a Codec)
         """Returns the body of an answer: ``{"predictions": [{"label": …, "scores": {label: score, …}}, …]}``."""
         scores, labels = answer
+        require_finite(scores)
         rows = map(self._scores, *scores.T.tolist())
         return self._encoder.encode(_Answer(list(map(_Prediction, labels.tolist(), rows)))), None
 

@@ -23,12 +23,18 @@ from shipway.serving.openinference.door import (
     BadRequest,
     listed_inputs,
     parsed,
+    require_finite,
+    require_unambiguous_inputs,
     tensors_of_inputs,
 )
+from shipway.serving.openinference.keys import require_unique_keys
 from shipway.serving.openinference.request import InferRequest
 
 __all__ = ["V2"]
 
+_MOST_DIGITS = 18
+# What would change the answer, and is not done here.
+_UNKNOWN_TO_OUTPUTS = ("classification", "shared_memory_region")
 # Datatypes whose values in JSON need no look of their own.
 _UNBOUNDED = {"FP32", "FP64", "BYTES"}
 
@@ -71,10 +77,15 @@ class V2:
         except ODD:
             inputs = listed_inputs(head, raw)
             tensors, rows = tensors_of_inputs(self._features, inputs), inputs[0].shape[0]
-        return InferRequest(tensors, rows, _id(head), self.outputs(_asked(head), head.get("parameters")))
+        request = InferRequest(tensors, rows, _id(head), self.outputs(_asked(head), head.get("parameters")))
+        if text.count(b":") != _usual_keys(head, is_binary=bool(raw)):
+            require_unique_keys(text)
+            require_unambiguous_inputs(head["inputs"])
+        return request
 
     def encode(self, request: InferRequest, answer: Answer) -> tuple[bytes, int | None]:
         """Returns the body of an answer, and how long its JSON is where binary tensors follow."""
+        require_finite(answer[0])
         outputs: list[dict[str, Any]] = []
         tail: list[bytes] = []
         for name, binary in request.outputs:
@@ -102,9 +113,12 @@ class V2:
         binary = _flag(parameters, "binary_data_output", default=False)
         if not asked:
             return tuple((name, binary) for name in self._outputs)
-        if unknown := {name for name, _ in asked} - set(self._outputs):
+        given = {name for name, _ in asked}
+        if unknown := given - set(self._outputs):
             names = " and ".join(self._outputs)
             raise BadRequest(f"the model has no output {', '.join(sorted(unknown))}; it has {names}")
+        if len(given) != len(asked):
+            raise BadRequest("an output is asked for twice")
         return tuple((name, _flag(its, "binary_data", binary)) for name, its in asked)
 
     def _tensors(self, inputs: list[Any], raw: bytes) -> tuple[dict[str, NDArray[Any]], int]:
@@ -118,7 +132,8 @@ class V2:
             inputs, values = [inputs[i] for i in positions], [values[i] for i in positions]
         rows = inputs[0]["shape"][0]
         shapes = [[rows, *feature.shape[1:]] for feature in self._features]
-        if type(rows) is not int or rows < 1 or [given["shape"] for given in inputs] != shapes:
+        given_shapes = [given["shape"] for given in inputs]
+        if rows < 1 or given_shapes != shapes or set(map(type, chain.from_iterable(given_shapes))) != {int}:
             raise ValueError
         if [given["datatype"] == "BYTES" for given in inputs] != self._are_texts:
             raise ValueError
@@ -156,7 +171,10 @@ def _values(inputs: list[Any], raw: bytes) -> list[Any]:
     for given in inputs:
         datatype, data = given["datatype"], given.get("data")
         if data is None:
-            end = start + given["parameters"]["binary_data_size"]
+            size = given["parameters"]["binary_data_size"]
+            if type(size) is not int:
+                raise ValueError
+            end = start + size
             part, count = raw[start:end], count_of(given["shape"])
             if not start <= end <= len(raw):
                 raise ValueError
@@ -180,7 +198,8 @@ def _block(columns: list[Any], rows: int) -> NDArray[np.float32]:
     """Returns the numeric features, a row each."""
     if any(type(column) is not list for column in columns):
         with np.errstate(over="ignore"):
-            block = finite(np.array(columns, np.float32))
+            numeric = [floats(column) if type(column) is list else column for column in columns]
+            block = finite(np.array(numeric, np.float32))
         if block.shape[1] != rows:
             raise ValueError
         return block
@@ -206,12 +225,30 @@ def _id(head: dict[str, Any]) -> str | None:
 
 
 def _asked(head: dict[str, Any]) -> list[tuple[str, Any]]:
-    outputs = head.get("outputs") or []
+    outputs = [] if head.get("outputs") is None else head["outputs"]
     if not isinstance(outputs, list) or not all(
         isinstance(output, dict) and isinstance(output.get("name"), str) for output in outputs
     ):
         raise BadRequest('outputs must be a list of {"name"}')
+    for output in outputs:
+        for parameter in _UNKNOWN_TO_OUTPUTS:
+            if parameter in (output.get("parameters") or ()):
+                raise BadRequest(f"output {output['name']} asks for {parameter}, which this server does not have")
     return [(output["name"], output.get("parameters")) for output in outputs]
+
+
+def _usual_keys(head: dict[str, Any], is_binary: bool) -> int:
+    """Returns how many keys, and so colons, a request has at least; with more of them it is looked at once more.
+
+    Four of each input, which are five where its data is binary.
+    """
+    inputs, outputs, parameters = head["inputs"], head.get("outputs"), head.get("parameters")
+    count = len(head) + 4 * len(inputs) + len(parameters or ())
+    if is_binary:
+        count += sum([given.get("data") is None for given in inputs])
+    for output in outputs or ():
+        count += len(output) + len(output.get("parameters") or ())
+    return count
 
 
 def _flag(parameters: Any, name: str, default: bool) -> bool:
@@ -226,7 +263,7 @@ def _flag(parameters: Any, name: str, default: bool) -> bool:
 
 
 def _length(header: str, body_length: int) -> int:
-    if not header.isascii() or not header.isdigit() or int(header) > body_length:
+    if not header.isascii() or not header.isdigit() or len(header) > _MOST_DIGITS or int(header) > body_length:
         raise BadRequest(
             f"Inference-Header-Content-Length is {header!r}; it must be how many of the body's {body_length} bytes are"
             " JSON"
