@@ -126,7 +126,8 @@ class V2Grpc:
                 raise ValueError
             convert = _texts if feature.datatype == "BYTES" else _floats
             tensors[feature.name] = convert(tensor.datatype, content, math.prod(shape)).reshape(shape)
-        if self._numeric and np.isinf(np.concatenate([tensors[name] for name in self._numeric], axis=None)).any():
+        floats = [tensors[name] for name in self._numeric]
+        if floats and np.isinf(floats[0] if len(floats) == 1 else np.concatenate(floats, axis=None)).any():
             raise ValueError
         return tensors, rows
 
