@@ -16,7 +16,6 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -26,7 +25,6 @@ from shipway.components.common.errors import ShipwayError
 from shipway.serving.observability.metrics import CacheMetrics, ConnectionMetrics
 from shipway.serving.observability.options import is_asked
 from shipway.serving.openinference.application import Application
-from shipway.serving.openinference.asgi import over_asgi
 from shipway.serving.openinference.cache import ResponseCache
 from shipway.serving.openinference.connections import HttpServer
 from shipway.serving.openinference.exposition import SharedExposition
@@ -114,7 +112,7 @@ class Server(HttpServer):
 
     def __init__(self, application: Application, listening: socket.socket, options: argparse.Namespace) -> None:
         self._observation = _observation(application, listening, options)
-        respond = partial(over_asgi, self._observation.application) if self._observation else application.respond
+        respond = self._observation.respond if self._observation else application.respond
         super().__init__(
             Door(respond, application.bodies),
             loop="uvloop",

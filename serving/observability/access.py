@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,14 +32,14 @@ class Access(NamedTuple):
     """A request that was answered, or that was given up.
 
     Attributes:
-        time: When it came, in seconds since 1970.
-        seconds: From its head to its answer.
+        time: When it was all there, in seconds since 1970.
+        seconds: Until its answer.
         method: Of HTTP.
         path: Without its query.
         client: Address and port.
         protocol: Where no model says it: "" for HTTP, ``grpc``.
         status: Over HTTP its code, over gRPC gRPC's.
-        request_bytes: Of the body, as far as its head tells.
+        request_bytes: Of the body; as its head says where it was not taken.
         response_bytes: Of the answer's.
         context: Who it is.
     """
@@ -126,7 +127,7 @@ def _line(access: Access) -> bytes:
     context, seen = access.context, access.context.seen
     line: bytes = orjson.dumps(
         {
-            "time": datetime.fromtimestamp(access.time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": f"{_second(int(access.time))}.{int(access.time * 1000) % 1000:03d}Z",
             "method": access.method,
             "path": access.path[:_MOST_PATH_LENGTH],
             "model": seen.model if seen else None,
@@ -134,7 +135,7 @@ def _line(access: Access) -> bytes:
             "protocol": seen.protocol if seen else access.protocol or None,
             "status": access.status,
             "rows": seen.rows if seen else None,
-            "request_bytes": seen.request_bytes if seen else access.request_bytes,
+            "request_bytes": access.request_bytes,
             "response_bytes": access.response_bytes,
             "seconds": round(access.seconds, 6),
             "trace_id": context.trace_id,
@@ -145,3 +146,8 @@ def _line(access: Access) -> bytes:
         option=orjson.OPT_APPEND_NEWLINE,
     )
     return line
+
+
+@lru_cache(maxsize=4)
+def _second(time: int) -> str:
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%S")

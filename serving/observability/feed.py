@@ -29,7 +29,7 @@ class Feed(Generic[Item]):
         *,
         most_items: int,
         most_bytes: int = 1 << 62,
-        most_at_once: int = 512,
+        most_at_once: int = 32,
         interval_seconds: float = 0.1,
     ) -> None:
         """Starts the thread.
@@ -39,7 +39,7 @@ class Feed(Generic[Item]):
             take: Called with what waits.
             most_items: How many may wait.
             most_bytes: How much may wait, by the sizes that are offered with the items.
-            most_at_once: How many ``take`` gets.
+            most_at_once: How many ``take`` gets, which should let other threads on after those: no answer waits longer.
             interval_seconds: How often it is looked whether something waits.
         """
         self._take, self._most_items, self._most_bytes = take, most_items, most_bytes

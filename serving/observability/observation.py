@@ -13,7 +13,7 @@ from typing import Any
 from shipway.serving.observability.access import AccessLog
 from shipway.serving.observability.helper import Helper
 from shipway.serving.observability.metrics import AccessMetrics, HelperMetrics
-from shipway.serving.observability.middleware import ObservedApplication
+from shipway.serving.observability.responses import ObservedResponses
 from shipway.serving.observability.trace import CURRENT, Seen, context_of
 from shipway.serving.observability.wire import Settings
 from shipway.serving.openinference.application import Application
@@ -26,7 +26,11 @@ _NAMESPACE_VARIABLE = "POD_NAMESPACE"
 
 
 class Observation:
-    """Access lines, payload logs and events of an application, those that were asked for."""
+    """Access lines, payload logs and events of an application, those that were asked for.
+
+    Attributes:
+        respond: Answers HTTP requests in the application's place.
+    """
 
     def __init__(self, application: Application, access: AccessLog | None, helper: Helper | None) -> None:
         """Begins to watch."""
@@ -37,7 +41,7 @@ class Observation:
         if helper:
             registry.register(HelperMetrics(helper))
         application.inference.watchers.append(self._watch)
-        self.application = ObservedApplication(application, access)
+        self.respond = ObservedResponses(application.respond, access)
 
     @property
     def interceptors(self) -> Sequence[Any]:
@@ -57,10 +61,10 @@ class Observation:
 
     def _watch(self, exchange: Exchange) -> None:
         context = CURRENT.get()
-        if context is None:  # the application is mounted in another one
+        if context is None:  # it came another way than through respond or the interceptors
             context = context_of(exchange.headers.items())
         model = exchange.model
-        context.seen = Seen(model.name, model.description.digest, exchange.protocol, exchange.rows, len(exchange.body))
+        context.seen = Seen(model.name, model.description.digest, exchange.protocol, exchange.rows)
         if self._helper:
             self._helper.offer(exchange, context)
 

@@ -34,14 +34,12 @@ class Seen(NamedTuple):
         release: Its digest.
         protocol: ``v1``, ``v2`` or ``grpc``.
         rows: How many were scored.
-        request_bytes: Of the body.
     """
 
     model: str
     release: str
     protocol: str
     rows: int
-    request_bytes: int
 
 
 @dataclass(slots=True)
@@ -90,30 +88,23 @@ def context_of(headers: Iterable[tuple[bytes, bytes]]) -> RequestContext:
     Args:
         headers: The request's, names in lower case.
     """
-    parents: list[bytes] = []
-    states: list[bytes] = []
-    ids: dict[bytes, bytes] = {}
-    for name, value in headers:
-        if name == b"traceparent":
-            parents.append(value)
-        elif name == b"tracestate":
-            states.append(value)
-        elif name in _IDS:
-            ids[name] = value
-    fresh = os.urandom(40).hex()
-    request_id = next((ids[name].decode() for name in _IDS if name in ids and _REQUEST_ID.fullmatch(ids[name])), None)
-    parent = _parsed(parents)
-    if parent is None:
-        return RequestContext(fresh[:32], fresh[32:48], 0, "", request_id or fresh[48:], continues=False)
-    return RequestContext(parent[0], fresh[32:48], parent[1], _state(states), request_id or fresh[48:], continues=True)
+    listed = list(headers)
+    given, fresh = dict(listed), os.urandom(40).hex()
+    span_id, request_id = fresh[:16], fresh[16:48]
+    for name in _IDS:
+        if (value := given.get(name)) and _REQUEST_ID.fullmatch(value):
+            request_id = value.decode()
+            break
+    parent = _TRACEPARENT.fullmatch(given.get(b"traceparent", b""))
+    if parent is None or (parent[1] == b"00" and parent[5]) or len(_all(listed, b"traceparent")) > 1:
+        return RequestContext(fresh[48:], span_id, 0, "", request_id, continues=False)
+    flags = int(parent[4], 16) & _KNOWN_FLAGS
+    state = _state(_all(listed, b"tracestate"))
+    return RequestContext(parent[2].decode(), span_id, flags, state, request_id, continues=True)
 
 
-def _parsed(parents: list[bytes]) -> tuple[str, int] | None:
-    """Returns the trace id and the flags; None where there is not exactly one valid ``traceparent``."""
-    found = _TRACEPARENT.fullmatch(parents[0]) if len(parents) == 1 else None
-    if found is None or (found[1] == b"00" and found[5]):
-        return None
-    return found[2].decode(), int(found[4], 16) & _KNOWN_FLAGS
+def _all(headers: list[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
+    return [value for given, value in headers if given == name]
 
 
 def _state(states: list[bytes]) -> str:
