@@ -2,11 +2,11 @@
 PYTHON ?= python3.11
 VENV := .venv
 SHIPWAY := $(VENV)/bin/shipway
-FAMILIES := components/data components/features components/tensorflow components/pytorch components/lifecycle serving serving/torchserve
+FAMILIES := components/data components/features components/tensorflow components/pytorch components/lifecycle serving serving/routing serving/torchserve
 # Pip's settings, where this machine has them, for uv as well.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: setup demo test lint compile proto lock lock-trixie bench-validation bench-faults bench-storage bench-training bench-serving pin-images clean
+.PHONY: setup demo test lint compile proto lock lock-trixie bench-validation bench-faults bench-storage bench-training bench-serving soak-serving pin-images clean
 
 setup: $(VENV)/.complete
 
@@ -42,6 +42,9 @@ bench-training: setup  ## Training side by side with tensors in memory and with 
 
 bench-serving: setup  ## Servers of one model side by side: CPU time, batching, starts; about 15 minutes.
 	$(VENV)/bin/python -m benchmarks.serving
+
+soak-serving: setup  ## Ten minutes of mixed load, with releases swapped and an arm killed.
+	$(VENV)/bin/python -m benchmarks.serving --only soak
 
 pin-images: setup  ## Adds their digests to manifests/images.lock; REGISTRY=HOST/PATH has the project's own images.
 	$(VENV)/bin/python -m shipway.pipelines.pinning $(if $(REGISTRY),--registry $(REGISTRY))

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.serving.malformed import MALFORMED, load_malformed
 from benchmarks.serving.questions import Question, WrongAnswer, questions
 from benchmarks.serving.sample import Sample, Window
 
@@ -34,7 +35,7 @@ class Job:
     Attributes:
         model: The Model directory that is served.
         name: Of the model in the URLs.
-        protocol: One of :data:`.questions.PROTOCOLS`.
+        protocol: One of :data:`.questions.PROTOCOLS`, or :data:`.malformed.MALFORMED`.
         rows: Of a request.
         port: The server's, on the loopback interface.
         server: The process that was started as the server.
@@ -42,6 +43,7 @@ class Job:
         seconds: How long to measure.
         requests: Ends after so many instead; 0 goes by the time.
         core: Where to run.
+        other: A Model directory whose answers are right as well; "" for none.
     """
 
     model: str
@@ -54,28 +56,43 @@ class Job:
     seconds: float = 2.0
     requests: int = 0
     core: int = 0
+    other: str = ""
 
 
 def main() -> None:
     """Does the job."""
     job = Job(**json.load(sys.stdin))
     os.sched_setaffinity(0, {job.core})
-    asked = questions(Path(job.model), job.name, job.protocol, job.rows)
-    sample = asyncio.run(_grpc(job, asked)) if job.protocol == "gRPC" else _Http(job, asked).run()
-    print(json.dumps(dataclasses.asdict(sample)))
+    print(json.dumps(dataclasses.asdict(_sample(job))))
+
+
+def _sample(job: Job) -> Sample:
+    if job.protocol == MALFORMED:
+        return load_malformed(job.name, job.port, job.seconds, Window(job.server))
+    models = [job.model, job.other] if job.other else [job.model]
+    asked = [questions(Path(model), job.name, job.protocol, job.rows) for model in models]
+    return asyncio.run(_grpc(job, asked)) if job.protocol == "gRPC" else _Http(job, asked).run()
 
 
 class _Known:
     """The answers that were found to be right."""
 
-    def __init__(self, asked: list[Question]) -> None:
-        self._asked = asked
-        self._right: list[set[bytes]] = [set() for _ in asked]
+    def __init__(self, asked: list[list[Question]]) -> None:
+        """Takes the same requests for each model whose answers are right."""
+        self._asked = list(zip(*asked, strict=True))
+        self._right: list[set[bytes]] = [set() for _ in self._asked]
 
     def check(self, number: int, body: bytes, json_length: int | None = None) -> None:
-        if body not in self._right[number]:
-            self._asked[number].check(body, json_length)
-            self._right[number].add(body)
+        if body in self._right[number]:
+            return
+        first, *others = self._asked[number]
+        try:
+            first.check(body, json_length)
+        except WrongAnswer:
+            if not others:
+                raise
+            others[0].check(body, json_length)
+        self._right[number].add(body)
 
 
 @dataclasses.dataclass(slots=True)
@@ -89,9 +106,9 @@ class _Connection:
 class _Http:
     """Plain sockets in one thread: it must not take the time that it measures."""
 
-    def __init__(self, job: Job, asked: list[Question]) -> None:
+    def __init__(self, job: Job, asked: list[list[Question]]) -> None:
         self._job, self._known, self._window = job, _Known(asked), Window(job.server)
-        self._requests = [_request(question, job.port) for question in asked]
+        self._requests = [_request(question, job.port) for question in asked[0]]
         self._heads: dict[bytes, tuple[str, int | None, int | None]] = {}
         self._poll = select.epoll()
         self._connections: dict[int, _Connection] = {}
@@ -197,11 +214,11 @@ def _request(question: Question, port: int) -> bytes:
     return f"POST {question.path} HTTP/1.1\r\n{head}\r\n".encode() + question.body
 
 
-async def _grpc(job: Job, asked: list[Question]) -> Sample:
+async def _grpc(job: Job, asked: list[list[Question]]) -> Sample:
     """Each channel has a connection of its own."""
     import grpc
 
-    known, window = _Known(asked), Window(job.server)
+    known, window, bodies = _Known(asked), Window(job.server), [question.body for question in asked[0]]
     options = [("grpc.use_local_subchannel_pool", 1)]
     channels = [grpc.aio.insecure_channel(f"127.0.0.1:{job.port}", options) for _ in range(job.connections)]
     running = True
@@ -209,10 +226,10 @@ async def _grpc(job: Job, asked: list[Question]) -> Sample:
     async def ask(channel: grpc.aio.Channel, number: int) -> None:
         call: Callable[[bytes], grpc.aio.UnaryUnaryCall[bytes, bytes]] = channel.unary_unary(_GRPC_METHOD)
         while running:
-            number = (number + 1) % len(asked)
+            number = (number + 1) % len(bodies)
             sent = time.perf_counter()
             try:
-                body = await call(asked[number].body)
+                body = await call(bodies[number])
                 seconds = time.perf_counter() - sent
                 known.check(number, body)
                 window.latencies.append(seconds)

@@ -1,4 +1,4 @@
-"""Makes what every server serves: ``python -m benchmarks.serving.model_case DIRECTORY WIDTH LAYERS``.
+"""Makes what every server serves: ``python -m benchmarks.serving.model_case DIRECTORY WIDTH LAYERS SEED``.
 
 A Model directory whose network takes one vector, and the same weights as TorchScript beside it.
 """
@@ -23,16 +23,16 @@ LABELS = ("cat", "dog", "fox")
 ROWS = 64
 
 
-def main(directory: Path, width: int, layers: int) -> None:
+def main(directory: Path, width: int, layers: int, seed: int) -> None:
     """Writes ``model``, a Model, and ``network.pt`` into a new directory."""
-    random = np.random.default_rng(6)
+    random = np.random.default_rng(seed)
     sizes = [FEATURES, *[width] * layers, len(LABELS)]
     weights = [
         (random.normal(0, (2 / a) ** 0.5, (a, b)).astype(np.float32), random.normal(0, 0.1, b).astype(np.float32))
         for a, b in pairwise(sizes)
     ]
-    # As measured values come: with few digits.
-    rows = random.normal(size=(ROWS, FEATURES)).round(3).astype(np.float32)
+    # As measured values come: with few digits. They are the same whatever the weights.
+    rows = np.random.default_rng(0).normal(size=(ROWS, FEATURES)).round(3).astype(np.float32)
     with new_directory(directory) as root:
         network = torch.jit.script(_torch(weights))
         network.save(str(root / "network.pt"))
@@ -101,4 +101,4 @@ def _description(name: str) -> ModelDescription:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

@@ -81,12 +81,18 @@ class Running:
 
 
 @contextlib.contextmanager
-def started(contender: Contender, network: ServedNetwork) -> Iterator[Running]:
-    """Yields a server that is being started, on a core of its own; it is ended with all its processes."""
+def started(contender: Contender, network: ServedNetwork, ports: Ports | None = None) -> Iterator[Running]:
+    """Yields a server that is being started, on a core of its own; it is ended with all its processes.
+
+    Args:
+        contender: Which.
+        network: What it is to serve.
+        ports: Where; by default, where nobody else is.
+    """
     directory = BENCH.absolute() / "serving" / f"{contender.name}-{network.name}".replace(" ", "-")
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    ports = Ports(free_port(_HOST), free_port(_HOST), tuple(free_port(_HOST) for _ in range(3)))
+    ports = ports or Ports(free_port(_HOST), free_port(_HOST), tuple(free_port(_HOST) for _ in range(3)))
     command = [str(part) for part in contender.command(network, ports, directory)]
     with (directory / "log").open("wb") as log, _on(_SERVER_CORE):
         begun = time.monotonic()
