@@ -29,6 +29,7 @@ _LINGER_SECONDS, _LINGER_PAUSE_SECONDS = 30.0, 2.0
 _WRITE_SECONDS = 60.0
 # Requests that a client may send without waiting for answers; then it is not read from.
 _MOST_QUEUED = 64
+_OF_UPGRADES = (b"connection", b"upgrade", b"http2-settings")
 _TICKS_BETWEEN_LOOKS = 5  # of a tenth of a second each
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -164,7 +165,7 @@ class HttpConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """The head is complete, and says what the body will be."""
-        if self._is_refused or self._is_last:
+        if self._is_refused or self._is_last or self._parser.should_upgrade():
             return
         self._in_head, self._in_body = False, True
         given = dict(self._headers)
@@ -200,11 +201,23 @@ class HttpConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._parser = _parser(self)
-            if rest := data[upgrade.args[0] :]:
-                self._feed(rest)
+            self._stay(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             self._refuse(HttpError(400, f"malformed request: {error}", CLOSE))
+
+    def _stay(self, rest: bytes) -> None:
+        """Reads the head of a request that would go on in another protocol once more, without that wish."""
+        method, version = self._parser.get_method(), self._parser.get_http_version().encode()
+        if method == b"CONNECT":
+            self._refuse(HttpError(405, "CONNECT is not allowed", CLOSE))
+            return
+        kept = [header for header in self._headers if header[0] not in _OF_UPGRADES]
+        if any(name == b"connection" and b"close" in value.lower() for name, value in self._headers):
+            kept.append(CLOSE)
+        lines = b"".join([b"%b: %b\r\n" % header for header in kept])
+        head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self._url, version, lines)
+        self._parser = _parser(self)
+        self._feed(head + rest)
 
     def _request(self, body: bytes, refusal: HttpError | None = None) -> Request:
         parser, version = self._parser, self._parser.get_http_version()

@@ -119,7 +119,10 @@ class V2:
             raise BadRequest(f"the model has no output {', '.join(sorted(unknown))}; it has {names}")
         if len(given) != len(asked):
             raise BadRequest("an output is asked for twice")
-        return tuple((name, _flag(its, "binary_data", binary)) for name, its in asked)
+        flags = tuple((name, _flag(its, "binary_data", binary)) for name, its in asked)
+        if unknown := [p for _, its in asked if its for p in _UNKNOWN_TO_OUTPUTS if p in its]:
+            raise BadRequest(f"this server does not have {unknown[0]}, which an output asks for")
+        return flags
 
     def _tensors(self, inputs: list[Any], raw: bytes) -> tuple[dict[str, NDArray[Any]], int]:
         values = _values(inputs, raw)
@@ -230,10 +233,6 @@ def _asked(head: dict[str, Any]) -> list[tuple[str, Any]]:
         isinstance(output, dict) and isinstance(output.get("name"), str) for output in outputs
     ):
         raise BadRequest('outputs must be a list of {"name"}')
-    for output in outputs:
-        for parameter in _UNKNOWN_TO_OUTPUTS:
-            if parameter in (output.get("parameters") or ()):
-                raise BadRequest(f"output {output['name']} asks for {parameter}, which this server does not have")
     return [(output["name"], output.get("parameters")) for output in outputs]
 
 
