@@ -38,7 +38,7 @@ class Finding:
 
 def examine_machine() -> list[Finding]:
     """Returns the findings, in the order in which they matter."""
-    return [*_platform(), _disk(), *_environments(), _gpu(), *_programs(), *_images()]
+    return [*_platform(), _disk(), *_environments(), _gpu(), _kubectl(), *_images()]
 
 
 def _platform() -> Iterator[Finding]:
@@ -82,10 +82,9 @@ def _gpu() -> Finding:
     return Finding("gpu", "note", "none: training runs on the CPU")
 
 
-def _programs() -> Iterator[Finding]:
-    for program, purpose in (("kubectl", "reaching a cluster by hand"), ("java", "TorchServe")):
-        path = shutil.which(program)
-        yield Finding(program, "ok" if path else "note", path or f"not found; only needed for {purpose}")
+def _kubectl() -> Finding:
+    path = shutil.which("kubectl")
+    return Finding("kubectl", "ok" if path else "note", path or "not found; only needed for reaching a cluster by hand")
 
 
 def _images() -> Iterator[Finding]:

@@ -186,4 +186,9 @@ def _variables(directory: Path, threads: int) -> dict[str, str]:
     """Returns this environment without what would change TorchServe's settings or the archive's own code."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TS_") and name != "PYTHONPATH"}
     places = ("LOG_LOCATION", "METRICS_LOCATION", "TMPDIR", "TORCHINDUCTOR_CACHE_DIR")
-    return {**kept, **dict.fromkeys(places, str(directory)), "OMP_NUM_THREADS": str(threads or os.cpu_count())}
+    return {
+        **kept,
+        **dict.fromkeys(places, str(directory)),
+        "OMP_NUM_THREADS": str(threads or os.cpu_count()),
+        "ORT_DISABLE_TELEMETRY": "1",
+    }
