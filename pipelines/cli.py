@@ -17,6 +17,7 @@ from shipway.pipelines.doctor import examine_machine
 from shipway.pipelines.environments import environment_of, make_environments, remove_unused_environments
 from shipway.pipelines.executing import execute
 from shipway.pipelines.families import FAMILIES
+from shipway.pipelines.routes_cli import route_group
 from shipway.pipelines.serving_cli import endpoints_group, rollback, serve
 from shipway.pipelines.spec import load_yaml
 
@@ -234,7 +235,7 @@ def doctor(as_json: bool) -> None:
         raise SystemExit(1)
 
 
-for command in (serve, endpoints_group, rollback):
+for command in (serve, endpoints_group, rollback, route_group):
     cli.add_command(command)
 
 
