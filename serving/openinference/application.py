@@ -36,7 +36,7 @@ from shipway.serving.openinference.http import (
 )
 from shipway.serving.openinference.inference import Encoded, Inference
 from shipway.serving.openinference.models import ServedModel, load_model
-from shipway.serving.openinference.repository import NotServed, Repository, model_paths
+from shipway.serving.openinference.repository import SERVER_METADATA, NotServed, Repository, model_paths
 
 __all__ = ["Application", "create_app"]
 
@@ -48,7 +48,6 @@ _TIMEOUT_HEADER = b"x-envoy-expected-rq-timeout-ms"
 _MOST_TIMEOUT_DIGITS = 12
 # What Triton's clients always send; nothing depends on a model here.
 _LOAD_PARAMETERS = {"unload_dependents"}
-_EXTENSIONS = ["binary_tensor_data", "model_repository"]
 
 _METRICS = ((b"content-type", CONTENT_TYPE_LATEST.encode()),)
 _TOLD = (HttpError, BadRequest, NotServed, Busy, TooLate, Unavailable)
@@ -144,7 +143,7 @@ class Application:
     def _told(self, error: Exception) -> Reply:
         reply = _told(error)
         if isinstance(error, HttpError | NotServed):  # no model has counted it
-            self.repository.metrics.refused[reply.status] += 1
+            self.repository.metrics.refused["http", reply.status] += 1
         return reply
 
     async def _post(self, path: str, headers: Mapping[bytes, bytes], body: bytes, receive: Receive | None) -> Reply:
@@ -201,7 +200,7 @@ class Application:
         if path == "/v2/health/ready":
             return json_reply({"ready": self.ready}, 200 if self.ready else 503)
         if path in ("/v2", "/v2/"):
-            return json_reply({"name": "shipway", "version": "1", "extensions": _EXTENSIONS})
+            return json_reply(SERVER_METADATA)
         if path in ("/v1/models", "/v2/models"):
             return json_reply({"models": list(self.repository.models)})
         parts = path.split("/")

@@ -87,13 +87,13 @@ class Metrics(Collector):
 
     Attributes:
         models: What is counted, by the model's name.
-        refused: Requests that no model saw, by status code.
+        refused: Requests that no model saw, by protocol (``http``, ``grpc``) and status code.
         registry: Holds this and what else is told of the process.
     """
 
     def __init__(self) -> None:
         self.models: dict[str, ModelMetrics] = {}
-        self.refused: Counter[int] = Counter()
+        self.refused: Counter[tuple[str, int]] = Counter()
         self.registry = CollectorRegistry()
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
@@ -114,8 +114,8 @@ class Metrics(Collector):
         rows = HistogramMetricFamily("shipway_batch_rows", "Rows of a batch", labels=["model"])
         waiting = GaugeMetricFamily("shipway_waiting_rows", "Rows that wait", labels=["model"])
         load = GaugeMetricFamily("shipway_model_load_seconds", "Time to load the model", labels=["model"])
-        for code, count in self.refused.items():
-            requests.add_metric(["", "", "http", str(code)], count)
+        for (protocol, code), count in self.refused.items():
+            requests.add_metric(["", "", protocol, str(code)], count)
         for name, model in self.models.items():
             for (release, protocol, code), count in model.codes.items():
                 requests.add_metric([name, release, protocol, str(code)], count)

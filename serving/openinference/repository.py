@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from shipway.components.common.errors import InputError, ShipwayError
 from shipway.components.common.model import MODEL_FILE, read_model
@@ -13,7 +14,14 @@ from shipway.serving.engines.engine import model_directory
 from shipway.serving.openinference.metrics import Metrics
 from shipway.serving.openinference.models import ServedModel
 
-__all__ = ["NotServed", "Repository", "model_paths"]
+__all__ = ["SERVER_METADATA", "NotServed", "Repository", "model_paths"]
+
+SERVER_METADATA: Mapping[str, Any] = {
+    "name": "shipway",
+    "version": "1",
+    "extensions": ["binary_tensor_data", "model_repository"],
+}
+"""What the v2 protocol says of a server."""
 
 logger = logging.getLogger(__name__)
 

@@ -89,3 +89,9 @@ def test_the_distribution_names_every_package():
 @pytest.mark.parametrize("file", modules(), ids=lambda file: str(file.relative_to(ROOT)))
 def test_modules_stay_small(file: Path):
     assert len(file.read_text(encoding="utf-8").splitlines()) <= 320
+
+
+def test_onnx_runtime_tells_its_makers_nothing():
+    code = "import os, shipway.components.common; assert os.environ['ORT_DISABLE_TELEMETRY'] == '1'"
+    variables = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=variables)

@@ -123,7 +123,8 @@ def test_fetched_compared_and_served(
     told = (state / "endpoints/flights/endpoint.json").read_text() + (endpoint / "endpoint.json").read_text()
     assert "tests-secret-key" not in told
     assert "tests-access-key" not in told
-    assert f"storageUri: {'file://' if not scheme else ''}{second['uri']}/model/" in (
+    slash = "" if scheme == "pvc" else "/"  # a claim is mounted, not fetched by prefix
+    assert f"storageUri: {'file://' if not scheme else ''}{second['uri']}/model{slash}\n" in (
         (endpoint / "inferenceservice.yaml").read_text()
     )
     restored = endpoints.rollback("flights")

@@ -15,11 +15,10 @@ from shipway.serving.openinference.batching import Busy, TooLate
 from shipway.serving.openinference.door import BadRequest
 from shipway.serving.openinference.grpc.messages import REQUESTS, RESPONSES, SERVICE, ModelReadyRequest
 from shipway.serving.openinference.inference import Inference
-from shipway.serving.openinference.repository import NotServed, Repository
+from shipway.serving.openinference.repository import SERVER_METADATA, NotServed, Repository
 
 __all__ = ["InferenceService"]
 
-_EXTENSIONS = ("binary_tensor_data", "model_repository")
 # A status travels in the headers, of which a client takes 8 KiB; a character may need 12 bytes there.
 _MOST_DETAILS = 500
 
@@ -86,7 +85,7 @@ class InferenceService(grpc.GenericRpcHandler):
             except _TOLD as error:
                 status, code, details = *_CODES[type(error)], str(error)[:_MOST_DETAILS]
                 if isinstance(error, _Malformed | NotServed | _Refused):  # no model has counted it
-                    self._repository.metrics.refused[code] += 1
+                    self._repository.metrics.refused["grpc", code] += 1
                 if isinstance(error, Busy):
                     trailing = (("retry-after", str(error.retry_after_seconds)),)
             except Exception:
@@ -115,7 +114,7 @@ class InferenceService(grpc.GenericRpcHandler):
         return {"ready": self._is_ready()}
 
     async def _server_metadata(self, _: Any) -> _Fields:
-        return {"name": "shipway", "version": "1", "extensions": _EXTENSIONS}
+        return dict(SERVER_METADATA)
 
     async def _model_metadata(self, request: Any) -> _Fields:
         return self._repository.model(request.name, request.version).metadata
