@@ -27,7 +27,7 @@ __all__ = [
     "listed_inputs",
     "parsed",
     "require_finite",
-    "require_unambiguous_inputs",
+    "require_one_place",
     "tensors_of_inputs",
     "tensors_of_instances",
 ]
@@ -161,6 +161,7 @@ def listed_inputs(head: Any, raw: bytes) -> list[InputTensor]:
     for given in inputs:
         if not isinstance(given, dict) or not {"name", "datatype", "shape"} <= given.keys():
             raise BadRequest("malformed request: each input must be an object with name, shape, datatype and data")
+        require_one_place(given)
         tensor = InputTensor(given["name"], given["datatype"], given["shape"], given.get("data"))
         if tensor.data is None:
             size = _binary_size(given)
@@ -174,15 +175,14 @@ def listed_inputs(head: Any, raw: bytes) -> list[InputTensor]:
     return found
 
 
-def require_unambiguous_inputs(inputs: Sequence[dict[str, Any]]) -> None:
-    """Checks that inputs have their values in one place.
+def require_one_place(given: dict[str, Any]) -> None:
+    """Checks that an input of a v2 request has its values in one place.
 
     Raises:
-        BadRequest: When one has data and says that binary data follow, or has parameters that are none.
+        BadRequest: When it has data and says that binary data follow, or has parameters that are none.
     """
-    for given in inputs:
-        if _binary_size(given) is not None and given.get("data") is not None:
-            raise BadRequest(f"input {given['name']} has both data and a binary_data_size")
+    if _binary_size(given) is not None and given.get("data") is not None:
+        raise BadRequest(f"input {given['name']} has both data and a binary_data_size")
 
 
 def _binary_size(given: dict[str, Any]) -> Any:

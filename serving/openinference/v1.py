@@ -20,7 +20,7 @@ from shipway.serving.openinference.door import (
     require_finite,
     tensors_of_instances,
 )
-from shipway.serving.openinference.keys import require_unique_keys
+from shipway.serving.openinference.keys import repeated_keys_first, require_unique_keys
 from shipway.serving.openinference.request import InferRequest
 
 __all__ = ["V1"]
@@ -64,7 +64,8 @@ class V1:
             rows = payload["instances"]
             tensors = self._tensors(rows)
         except ODD:
-            tensors, rows = tensors_of_instances(self._features, payload), payload["instances"]
+            with repeated_keys_first(body):
+                tensors, rows = tensors_of_instances(self._features, payload), payload["instances"]
         # Every key has a colon: with as many as there are keys after parsing, none was there twice.
         if body.count(b":") != len(payload) + len(rows) * len(self._features):
             require_unique_keys(body)

@@ -24,10 +24,10 @@ from shipway.serving.openinference.door import (
     listed_inputs,
     parsed,
     require_finite,
-    require_unambiguous_inputs,
+    require_one_place,
     tensors_of_inputs,
 )
-from shipway.serving.openinference.keys import require_unique_keys
+from shipway.serving.openinference.keys import repeated_keys_first, require_unique_keys
 from shipway.serving.openinference.request import InferRequest
 
 __all__ = ["V2"]
@@ -75,12 +75,14 @@ class V2:
         try:
             tensors, rows = self._tensors(head["inputs"], raw)
         except ODD:
-            inputs = listed_inputs(head, raw)
-            tensors, rows = tensors_of_inputs(self._features, inputs), inputs[0].shape[0]
+            with repeated_keys_first(text):
+                inputs = listed_inputs(head, raw)
+                tensors, rows = tensors_of_inputs(self._features, inputs), inputs[0].shape[0]
         request = InferRequest(tensors, rows, _id(head), self.outputs(_asked(head), head.get("parameters")))
         if text.count(b":") != _usual_keys(head, is_binary=bool(raw)):
             require_unique_keys(text)
-            require_unambiguous_inputs(head["inputs"])
+            for given in head["inputs"]:
+                require_one_place(given)
         return request
 
     def encode(self, request: InferRequest, answer: Answer) -> tuple[bytes, int | None]:

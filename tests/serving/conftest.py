@@ -15,6 +15,8 @@ from shipway.serving import endpoints
 # Importlib mode leaves the tests' directories out of the path; this one holds serving_support.
 sys.path.insert(0, str(Path(__file__).parent))
 
+from abuse_support import Abused, abused
+
 
 @pytest.fixture(scope="session")
 def serving_python() -> str:
@@ -55,3 +57,10 @@ def start_server(serving_python: str, tmp_path_factory: pytest.TempPathFactory) 
         process.terminate()
     for process in started:
         process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def server(serving_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Abused]:
+    """A server to be abused, which must be well afterwards."""
+    with abused(serving_python, tmp_path_factory.mktemp("abused")) as server:
+        yield server
