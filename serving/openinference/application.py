@@ -162,7 +162,8 @@ class Application:
             return json_reply(self.repository.index(ready_only=ready_only))
         if _is_change(parts):
             return await self._changed(parts[4], parts[5], body)
-        self._get(path)  # raises 404 where there is nothing
+        if path != "/metrics":
+            self._get(path)  # raises 404 where there is nothing
         raise HttpError(405, f"{path} is only read", _READ)
 
     async def _inferred(
@@ -204,7 +205,7 @@ class Application:
         if path in ("/v1/models", "/v2/models"):
             return json_reply({"models": list(self.repository.models)})
         parts = path.split("/")
-        if _is_inference(parts) or _is_change(parts) or path == "/v2/repository/index" or path.endswith(":predict"):
+        if _is_inference(parts) or _is_change(parts) or path == "/v2/repository/index" or _is_predict(parts):
             raise HttpError(405, f"{path} takes POST", _POST)
         if _is_about(parts):
             return self._about(parts)
@@ -234,6 +235,10 @@ def create_app(path: str | Path, name: str = "", **options: Any) -> Application:
         DeploymentError: When it does not answer as it did after training.
     """
     return Application(Repository(model_paths(path, name), lambda path, name: load_model(path, name, **options)))
+
+
+def _is_predict(parts: list[str]) -> bool:
+    return len(parts) == 4 and parts[1:3] == ["v1", "models"] and parts[3].endswith(":predict")
 
 
 def _is_inference(parts: list[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import NamedTuple
@@ -19,6 +20,8 @@ Encoded = tuple[bytes, int | None]
 
 _CODES: dict[type[BaseException], int] = {BadRequest: 400, Busy: 429, Unavailable: 503, TooLate: 504}
 _CANCELLED = 499
+# Longer bodies take milliseconds, malformed ones seconds; others are answered meanwhile.
+_LARGE_BYTES = 256 << 10
 
 
 class Exchange(NamedTuple):
@@ -92,7 +95,10 @@ class Inference:
             key = cache.key(model.identity, codec.protocol, header_length, body) if cache else b""
             encoded = cache.get(key) if cache else None
             if encoded is None:
-                request = codec.decode(body, header_length)
+                if len(body) < _LARGE_BYTES:
+                    request = codec.decode(body, header_length)
+                else:
+                    request = await asyncio.to_thread(codec.decode, body, header_length)
                 rows, decoded = request.rows, perf_counter()
                 within = self.timeout_seconds if timeout_seconds is None else min(timeout_seconds, self.timeout_seconds)
                 result = await model.batcher.submit(request.tensors, rows, started + within)

@@ -189,3 +189,13 @@ def refuses(answered: tuple[int, Any], reason: str, expected: int = 400) -> None
     assert answer.keys() == {"error"}
     assert reason in answer["error"]
     assert len(answer["error"]) < 1100
+
+
+def chunks(*parts: bytes) -> bytes:
+    """A body in chunks."""
+    return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (*parts, b""))
+
+
+def predict(*headers: str, body: bytes = instances()) -> bytes:
+    """A request of v1, the last of its connection, without a header for its body's length."""
+    return head(PREDICT, "content-type: application/json", "connection: close", *headers) + body
