@@ -48,7 +48,7 @@ class Spool:
         self.rows_published = self.rows_dropped = 0
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            self._files = deque(sorted(directory.glob(f"*{_SUFFIX}"), key=lambda path: path.stat().st_mtime))
+            self._files = deque(sorted(directory.glob(f"*{_SUFFIX}")))
         except OSError as error:
             raise InputError(
                 f"payload logs cannot wait in {directory}: {error.strerror}; take another spool"

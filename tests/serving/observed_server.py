@@ -78,11 +78,10 @@ class Observed:
             families = list(text_string_to_metric_families(response.read().decode()))
         return {s.name: s.value for family in families for s in family.samples if s.labels.keys() <= {"worker"}}
 
-    def helper(self) -> int:
-        """Returns the id of its helper process."""
+    def helpers(self) -> list[int]:
+        """Returns the ids of its helper processes, of which there should be one."""
         children = Path(f"/proc/{self.process.pid}/task").glob("*/children")
-        (pid,) = [int(pid) for path in children for pid in path.read_text().split()]
-        return pid
+        return [int(pid) for path in children for pid in path.read_text().split()]
 
     def end(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 from datetime import datetime
 from pathlib import Path
@@ -60,6 +61,17 @@ def test_every_request_has_a_line(serving_python: str, tmp_path: Path):
     assert large["request_bytes"] == 2 << 20
     assert "secret" not in log.read_text()
     assert "distance" not in log.read_text()
+
+
+def test_what_is_no_request_has_a_line(serving_python: str, tmp_path: Path):
+    log = tmp_path / "access.log"
+    with observed(serving_python, tmp_path, "--access-log", str(log)) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), 10) as client:
+            client.sendall(b"this is no HTTP\r\n\r\n")
+            assert client.recv(1000).startswith(b"HTTP/1.1 400 ")
+        (line,) = lines(log, 1)
+    assert (line["method"], line["path"], line["status"], line["protocol"]) == ("", "", 400, None)
 
 
 def test_calls_over_grpc_have_lines_too(serving_python: str, tmp_path: Path):

@@ -172,10 +172,10 @@ def test_many_rows_are_many_files(serving_python: str, tmp_path: Path):
 def test_a_helper_that_is_not_fast_enough_is_not_waited_for(serving_python: str, tmp_path: Path):
     body = json.dumps({"instances": ROWS * 3000}).encode()
     with start(serving_python, tmp_path) as server:
-        os.kill(server.helper(), signal.SIGSTOP)
+        os.kill(server.helpers()[0], signal.SIGSTOP)
         while not server.metrics()["shipway_watched_requests_dropped_total"]:
             assert server.post(V1, body)[0] == 200
-        os.kill(server.helper(), signal.SIGCONT)
+        os.kill(server.helpers()[0], signal.SIGCONT)
         eventually(lambda: not server.metrics()["shipway_watched_requests_waiting"])
         assert server.post(V1, body)[0] == 200
         assert server.end() == 0
@@ -183,7 +183,7 @@ def test_a_helper_that_is_not_fast_enough_is_not_waited_for(serving_python: str,
 
 def test_a_helper_that_does_not_end_is_ended(serving_python: str, tmp_path: Path):
     with start(serving_python, tmp_path, stderr=subprocess.PIPE) as server:
-        helper = server.helper()
+        (helper,) = server.helpers()
         os.kill(helper, signal.SIGSTOP)
         server.post()
         assert server.end() == 0
@@ -194,15 +194,18 @@ def test_a_helper_that_does_not_end_is_ended(serving_python: str, tmp_path: Path
 
 def test_a_helper_that_dies_is_replaced(serving_python: str, tmp_path: Path):
     with start(serving_python, tmp_path) as server:
-        server.post()
-        logged(tmp_path / "log", 1)
-        eventually(lambda: server.metrics()["shipway_payload_rows_logged_total"] == 1)
-        helper = server.helper()
+        for _ in range(20):
+            server.post()
+        eventually(lambda: server.metrics()["shipway_payload_rows_logged_total"] == 20)
+        (helper,) = server.helpers()
         os.kill(helper, signal.SIGKILL)
-        eventually(lambda: server.post()[0] == 200 and server.metrics()["shipway_watched_requests_dropped_total"] > 0)
-        # What was counted of the former one counts on.
-        eventually(lambda: server.post()[0] == 200 and server.metrics()["shipway_payload_rows_logged_total"] > 1)
-        assert server.helper() != helper
+        eventually(lambda: server.post()[0] == 200 and helper not in server.helpers() and server.helpers())
+        told = server.metrics()
+        assert told["shipway_watched_requests_dropped_total"] > 0
+        assert told["shipway_payload_rows_logged_total"] >= 20  # those of the former one count on
+        server.post(x_request_id="later")
+        assert server.end() == 0
+    assert "later" in {row["request_id"] for row in read_parquet(*parquet_files(tmp_path / "log"))["rows"]}
 
 
 @pytest.mark.parametrize(
