@@ -80,8 +80,7 @@ class Observed:
 
     def helpers(self) -> list[int]:
         """Returns the ids of its helper processes, of which there should be one."""
-        children = Path(f"/proc/{self.process.pid}/task").glob("*/children")
-        return [int(pid) for path in children for pid in path.read_text().split()]
+        return helpers_of(self.process)
 
     def end(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
@@ -104,8 +103,15 @@ def observed(
         told = json.loads(ready.read_text())
         yield Observed(process, f"http://127.0.0.1:{told['port']}", told["grpc_port"])
     finally:
+        for helper in helpers_of(process) if process.poll() is None else ():
+            os.kill(helper, signal.SIGCONT)  # one that a test has stopped would never see its input's end
         process.kill()
         process.wait()
+
+
+def helpers_of(process: subprocess.Popen[bytes]) -> list[int]:
+    children = Path(f"/proc/{process.pid}/task").glob("*/children")
+    return [int(pid) for path in children for pid in path.read_text().split()]
 
 
 def eventually(condition: Callable[[], Value], seconds: float = 20.0) -> Value:
