@@ -104,13 +104,14 @@ def _write(archive: Path, root: Path, name: str, native: str) -> None:
         target.writestr(_entry(PREPROCESSING_FILE), preprocessing_model(encoders).SerializeToString(True))
         sources = [(file, root / file) for file in (MODEL_FILE, GOLDEN_FILE, native)]
         for entry, path in (*sources, *_code()):
-            with target.open(_entry(entry), "w", force_zip64=True) as into, path.open("rb") as source:
+            with target.open(_entry(entry, path.stat().st_size), "w") as into, path.open("rb") as source:
                 shutil.copyfileobj(source, into)
 
 
-def _entry(name: str) -> zipfile.ZipInfo:
+def _entry(name: str, size: int = 0) -> zipfile.ZipInfo:
     entry = zipfile.ZipInfo(name, _DATE)
     entry.external_attr = 0o644 << 16
+    entry.file_size = size  # says before it is written whether the entry takes more than 32 bits
     return entry
 
 

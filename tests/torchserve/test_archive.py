@@ -89,7 +89,8 @@ IN_ANOTHER_PROCESS = "import sys; from shipway.serving.torchserve.archive import
 def test_the_same_model_gives_the_same_bytes(flowers: Path, layout: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(flowers, copy, copy_function=shutil.copyfile)
-    command = [sys.executable, "-c", IN_ANOTHER_PROCESS, str(copy), str(tmp_path / "again")]
+    lifecycle = os.environ["SHIPWAY_PYTHON_LIFECYCLE"]  # where the component runs
+    command = [lifecycle, "-c", IN_ANOTHER_PROCESS, str(copy), str(tmp_path / "again")]
     subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"})
     for name in ("model-store/flowers.mar", "config/config.properties"):
         assert (tmp_path / "again" / name).read_bytes() == (layout / name).read_bytes()
