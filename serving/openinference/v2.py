@@ -122,8 +122,8 @@ class V2:
         if len(given) != len(asked):
             raise BadRequest("an output is asked for twice")
         flags = tuple((name, _flag(its, "binary_data", binary)) for name, its in asked)
-        if unknown := [p for _, its in asked if its for p in _UNKNOWN_TO_OUTPUTS if p in its]:
-            raise BadRequest(f"this server does not have {unknown[0]}, which an output asks for")
+        if lacking := [p for _, its in asked if its for p in _UNKNOWN_TO_OUTPUTS if p in its]:
+            raise BadRequest(f"this server does not have {lacking[0]}, which an output asks for")
         return flags
 
     def _tensors(self, inputs: list[Any], raw: bytes) -> tuple[dict[str, NDArray[Any]], int]:
