@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import orjson
 from numpy.typing import NDArray
 
 from shipway.components.common.errors import InputError
-from shipway.components.common.model import Golden, ModelDescription
+from shipway.components.common.model import ModelDescription
 from shipway.serving.engines.engine import Answer, Tensors, Unavailable
 from shipway.serving.openinference.binary import packed, unpacked
 from shipway.serving.openinference.door import BadRequest
@@ -23,7 +24,8 @@ from shipway.serving.torchserve.process import TorchServe
 __all__ = ["TorchServeEngine", "WatchedEngine"]
 
 _LENGTH_HEADER = "Inference-Header-Content-Length"
-_CHECK_SECONDS = 2.0
+# A check may take so many times what the one before took, and so long at least.
+_PATIENCE, _LEAST_CHECK_SECONDS = 10, 2.0
 
 
 class TorchServeEngine:
@@ -90,8 +92,8 @@ class WatchedEngine:
     def __init__(self, server: TorchServe, archive: Archive, timeout_seconds: float) -> None:
         """Takes who is asked for what, and how long an answer may take."""
         self._engine = TorchServeEngine(server, archive, timeout_seconds)
-        self._checker = TorchServeEngine(server, archive, _CHECK_SECONDS)
-        self._golden: Golden = archive.golden
+        self._server, self._archive = server, archive
+        self._check_timeout_seconds = timeout_seconds
         self.description, self.platform = archive.description, self._engine.platform
         self.up = self._asking = self._answered = False
 
@@ -120,12 +122,16 @@ class WatchedEngine:
         if self.up and (self._asking or self._answered):
             self._answered = False
             return
+        started = time.perf_counter()
         try:
-            golden_check(self._checker, self._golden)
+            golden_check(
+                TorchServeEngine(self._server, self._archive, self._check_timeout_seconds), self._archive.golden
+            )
         except BaseException:
             self.up = False
             raise
         self.up = True
+        self._check_timeout_seconds = max(_LEAST_CHECK_SECONDS, _PATIENCE * (time.perf_counter() - started))
 
 
 class _Connection(http.client.HTTPConnection):
