@@ -39,15 +39,22 @@ class Admin:
         dump = json.loads(self._ask("GET", "/config_dump?resource=dynamic_route_configs"))
         return str(dump["configs"][0]["version_info"])
 
+    def connections(self) -> int:
+        """Returns how many connections clients have open."""
+        return self._gauge("downstream_cx_active")
+
     def requests_under_way(self) -> int:
         """Returns how many requests have no answer yet."""
-        stats = json.loads(self._ask("GET", "/stats?format=json&filter=downstream_rq_active"))["stats"]
-        return sum(int(stat["value"]) for stat in stats)
+        return self._gauge("downstream_rq_active")
 
     def take_no_more(self) -> None:
-        """Closes the listeners; connections that are open stay until their next answer."""
+        """Closes the listeners, and each open connection with its next answer."""
         self._ask("POST", "/healthcheck/fail")
         self._ask("POST", "/drain_listeners")
+
+    def _gauge(self, name: str) -> int:
+        stats = json.loads(self._ask("GET", f"/stats?format=json&filter={name}"))["stats"]
+        return sum(int(stat["value"]) for stat in stats)
 
     def _ask(self, method: str, path: str) -> bytes:
         try:

@@ -56,8 +56,8 @@ def bootstrap(route: Route, host: str, port: int, metrics_port: int) -> Json:
 
 
 def threads() -> int:
-    """Returns with how many threads Envoy runs."""
-    return min(_MOST_THREADS, len(os.sched_getaffinity(0)))
+    """Returns with how many threads Envoy runs: half of the CPUs at most, since the arms need them more."""
+    return max(1, min(_MOST_THREADS, len(os.sched_getaffinity(0)) // 2))
 
 
 def _clusters(route: Route) -> Iterator[Json]:
@@ -160,7 +160,7 @@ def _kept_metrics() -> list[Json]:
     """Returns which metrics there are; Envoy has hundreds."""
     return [
         {"prefix": "shipway."},
-        {"exact": "http.route.downstream_rq_active"},
+        {"safe_regex": {"regex": r"http\.route\.downstream_(cx|rq)_active"}},
         {"safe_regex": {"regex": r"cluster\..*\.upstream_rq_(retry|retry_success)"}},
         {"safe_regex": {"regex": rf"cluster\.{MIRROR}\.upstream_rq_(total|pending_overflow|\d+)"}},
         {"safe_regex": {"regex": r"cluster\..*\.outlier_detection\.ejections_active"}},

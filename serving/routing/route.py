@@ -133,7 +133,7 @@ def _check_arms(arms: Sequence[Arm]) -> None:
         raise InputError("some arms have a grpc_url and some have none; give it for each or for none")
     for arm in arms:
         check_name("arm", arm.name)
-        for url in filter(None, (arm.url, arm.grpc_url)):
+        for url in (arm.url, arm.grpc_url) if arm.grpc_url else (arm.url,):
             _check_url(arm.name, url)
 
 

@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 _START_SECONDS = 30.0
 _TABLE_SECONDS = 10.0
+_IDLE_SECONDS = 1.0
 _DRAIN_SECONDS = 15.0
 _POLL_SECONDS = 0.02
 _QUOTED_LINES = 12
@@ -149,9 +150,7 @@ def stop(name: str) -> None:
         directory, process = _directory(name), _process(record)
         if process.running:
             with contextlib.suppress(DeploymentError):  # it is ended all the same
-                admin = Admin(directory)
-                admin.take_no_more()
-                _comes_true(lambda: admin.requests_under_way() == 0, _DRAIN_SECONDS)
+                _drain(Admin(directory))
         process.end()
         shutil.rmtree(directory)
 
@@ -209,6 +208,13 @@ def _take(directory: Path, new: Json, version: str) -> None:
     if not _comes_true(lambda: admin.table_version() == version, _TABLE_SECONDS):
         what = f"the route {directory.name} did not take the weights within {_TABLE_SECONDS:.0f} s"
         raise DeploymentError(what + _said(directory))
+
+
+def _drain(admin: Admin) -> None:
+    """Waits for the last answers; who is connected without asking for anything is not waited for."""
+    admin.take_no_more()
+    _comes_true(lambda: admin.connections() == 0, _IDLE_SECONDS)
+    _comes_true(lambda: admin.requests_under_way() == 0, _DRAIN_SECONDS)
 
 
 def _port(host: str, port: int) -> int:

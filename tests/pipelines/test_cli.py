@@ -7,7 +7,7 @@ import pytest
 
 from shipway import components
 
-VERBS = ("run", "compile", "serve", "endpoints", "rollback", "env", "components", "doctor")
+VERBS = ("run", "compile", "serve", "endpoints", "rollback", "route", "env", "components", "doctor")
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -32,9 +32,10 @@ def test_components_lists_all_and_shows_one(shipway):
 
 def test_env_lists_every_family(shipway, tmp_path):
     listed = json.loads(shipway("env", "list", "--json").stdout)
-    assert [entry["name"] for entry in listed] == ["data", "tensorflow", "pytorch", "lifecycle", "features", "serving"]
+    names = ["data", "tensorflow", "pytorch", "lifecycle", "features", "serving", "routing", "torchserve"]
+    assert [entry["name"] for entry in listed] == names
     nowhere = shipway("env", env={"SHIPWAY_CACHE_DIR": str(tmp_path), "PATH": ""})
-    assert nowhere.stdout.count("not made") == 6
+    assert nowhere.stdout.count("not made") == len(names)
 
 
 def test_env_python_runs_in_the_familys_environment(shipway):

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from routing_support import Client, eventually, listening, nobody, route_of
+from routing_support import Client, Load, eventually, listening, nobody, route_of
 
 from shipway.components.common.errors import ConflictError, DeploymentError, InputError
 from shipway.serving.processes import ServerProcess
@@ -38,6 +38,7 @@ ARMS = (Arm("a", A, 90), Arm("b", B, 10))
         ({"arms": [Arm("a", A, 99.5), Arm("b", B, 0.5)]}, "whole number"),
         ({"arms": [Arm("a", A, True), Arm("b", B, 99)]}, "whole number"),
         ({"arms": [Arm("a", "https://h:1", 90), Arm("b", B, 10)]}, "arm a is 'https://h:1'; it must be http://host"),
+        ({"arms": [Arm("a", "", 90), Arm("b", B, 10)]}, "arm a is ''; it must be http://host:port"),
         ({"arms": [Arm("a", "http://h", 90), Arm("b", B, 10)]}, "http://host:port"),
         ({"arms": [Arm("a", "http://h:99999", 90), Arm("b", B, 10)]}, "http://host:port"),
         ({"arms": [Arm("a", "http://h:1/v1", 90), Arm("b", B, 10)]}, "http://host:port"),
@@ -175,6 +176,16 @@ def test_stopping_waits_for_the_last_answer_and_leaves_nothing(state, plain_arm)
     assert os.listdir(state / "routes") == [".lock"]
     with pytest.raises(OSError, match="refused"):
         Client(record["url"]).post()
+
+
+def test_stopping_under_load_breaks_no_request_off(state, plain_arm):
+    record = router.start(route_of(plain_arm("stable").url, plain_arm("canary").url, 50))
+    with Load(record["url"], b"x") as load:
+        assert eventually(lambda: sum(load.answers.values()) > 100)
+        router.stop("r")
+    assert set(load.answers) == {("stable", 200), ("canary", 200)}
+    assert load.failures
+    assert all("ConnectionRefusedError" in failure for failure in load.failures), set(load.failures)
 
 
 def test_all_routes_can_be_stopped(state):

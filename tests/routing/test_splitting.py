@@ -44,22 +44,18 @@ def test_the_header_tells_the_arm_that_answered(state, plain_arm):
 
 def test_a_key_in_a_header_stays_on_its_arm(state, plain_arm):
     route = route_of(plain_arm("stable").url, plain_arm("canary").url, 30, sticky="header:x-user-id")
-    client = Client(router.start(route)["url"])
+    record = router.start(route)
+    client = Client(record["url"])
     users = [f"user-{number}" for number in range(ASKED)]
     first = {user: client.arm(x_user_id=user) for user in users}
     assert within_chance(sum(arm == "canary" for arm in first.values()), 30)
     assert all(client.arm(x_user_id=user) == arm for user, arm in first.items())
-    # Another connection is another thread of the router.
-    assert all(Client(client_url()).arm(x_user_id=user) == first[user] for user in users[:100])
+    assert all(Client(record["url"]).arm(x_user_id=user) == first[user] for user in users[:100])
     router.set_weights("r", {"stable": 40, "canary": 60})
     second = {user: client.arm(x_user_id=user) for user in users}
     assert within_chance(sum(arm == "canary" for arm in second.values()), 60)
     assert all(second[user] == "canary" for user in users if first[user] == "canary")
     assert within_chance(share_of_canary(client), 60), "who has no key is spread"
-
-
-def client_url():
-    return router.status("r")["url"]
 
 
 def test_a_cookie_given_out_leads_to_the_arm_that_gave_it(state, plain_arm):
