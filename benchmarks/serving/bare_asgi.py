@@ -106,6 +106,7 @@ if __name__ == "__main__":
         lifespan="off",
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         date_header=False,
     )

@@ -115,7 +115,7 @@ def _torchserve(batch: int) -> Contender:
         (directory / "log4j2.xml").write_text(_QUIET)
         python = Path(family_python("torchserve"))
         return [
-            *("env", f"PATH={python.parent}:/usr/bin:/bin", f"LOG_LOCATION={directory}"),
+            *("env", f"PATH={python.parent}:/usr/bin:/bin", f"LOG_LOCATION={directory}", f"TMPDIR={directory}"),
             *(python.parent / "torchserve", "--start", "--foreground", "--ncs", "--model-store", store),
             *("--ts-config", file, "--log-config", directory / "log4j2.xml"),
         ]

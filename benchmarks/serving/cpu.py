@@ -11,7 +11,7 @@ from benchmarks.serving.models import SMALL
 from benchmarks.serving.questions import PROTOCOLS
 from benchmarks.serving.sample import Sample
 from benchmarks.serving.servers import Running, asked, started, wait_until_it_answers
-from benchmarks.training.claims import Claim, compared
+from benchmarks.training.claims import Claim, claim, compared
 
 __all__ = ["cpu_claims"]
 
@@ -41,7 +41,7 @@ def cpu_claims(quick: bool) -> list[Claim]:
             print(f"round {turn + 1} is done", flush=True)
     for cell, found in samples.items():
         print(_table(cell, found), flush=True)
-    return [claim for cell, found in samples.items() for claim in _claims(cell, found)]
+    return [listed for cell, found in samples.items() for listed in _claims(cell, found)]
 
 
 def _answers_right(server: Running, protocol: str, rows: int) -> bool:
@@ -55,9 +55,9 @@ def _answers_right(server: Running, protocol: str, rows: int) -> bool:
 
 
 def _claims(cell: _Cell, found: dict[str, list[Sample]]) -> list[Claim]:
-    if OURS.name not in found:
-        return []
     named = f"{cell[0]}, batch {cell[1]}"
+    if OURS.name not in found:
+        return [claim(f"{named}: cells that {OURS.name} does not answer right", "cells", 1, 0, "at most 0", {})]
     listed = []
     for name, samples in found.items():
         if name == OURS.name:
