@@ -187,7 +187,7 @@ class Application:
         if not self.repository.may_change:
             self.repository.require(name)
             raise HttpError(501, "this server's models are fixed; it was started without --allow-repository-changes")
-        if unknown := sorted(set(_told_of_repository(body).get("parameters") or ()) - _LOAD_PARAMETERS):
+        if unknown := sorted(set(_told_of_repository(body).get("parameters", ())) - _LOAD_PARAMETERS):
             raise HttpError(400, f"models are loaded as they lie there, without {', '.join(unknown)}")
         try:
             await (self.repository.load(name) if verb == "load" else self.repository.unload(name))
@@ -267,7 +267,7 @@ def _told_of_repository(body: bytes) -> dict[str, Any]:
         told = parsed(body) if body.strip() else {}
     except BadRequest as error:
         raise HttpError(400, str(error)) from None
-    if not isinstance(told, dict) or not isinstance(told.get("parameters") or {}, dict):
+    if not isinstance(told, dict) or not isinstance(told.get("parameters", {}), dict):
         raise HttpError(400, 'the body must be empty or a JSON object, its "parameters" too')
     return told
 

@@ -149,12 +149,12 @@ def json_reply(value: Any, status: int = 200, *headers: Header) -> Reply:
 
 
 def require_json(headers: Mapping[bytes, bytes]) -> None:
-    """Checks that a body is said to be JSON, whatever its charset: JSON is UTF-8.
+    """Checks that a body is said to be JSON, whatever its charset, or not said to be anything, as Triton's clients do.
 
     Raises:
         HttpError: 415 when it is said to be something else.
     """
-    given = headers.get(b"content-type", b"")
+    given = headers.get(b"content-type", b"application/json")
     if given != b"application/json" and given.partition(b";")[0].strip().lower() != b"application/json":
         said = given.decode("latin-1")
         raise HttpError(415, f"the body must be JSON with Content-Type: application/json, not {said!r}")

@@ -61,10 +61,11 @@ class Abused(NamedTuple):
 
 
 @contextlib.contextmanager
-def abused(python: str, directory: Path, *options: str) -> Iterator[Abused]:
-    """Starts a server; it must be well when it ends."""
+def abused(python: str, directory: Path, *options: str, models: Path | None = None) -> Iterator[Abused]:
+    """Starts a server, of several models where a directory has them; it must be well when it ends."""
     ready, log = directory / "ready.json", directory / "log"
-    command = [python, "-m", "shipway.serving.server", "--model-dir", str(FIXTURES / "vector"), "--name", NAME]
+    served = ["--model-dir", str(models)] if models else ["--model-dir", str(FIXTURES / "vector"), "--name", NAME]
+    command = [python, "-m", "shipway.serving.server", *served]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, "--port", "0", "--ready-file", str(ready), *options], stdout=output, stderr=output

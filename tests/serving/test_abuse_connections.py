@@ -45,6 +45,7 @@ CHUNKED = "transfer-encoding: chunked"
         predict(CHUNKED, body=chunks(BODY)[:-2] + b"x-trailer: a\r\n\r\n"),
         head(PREDICT, JSON, LENGTH, version="HTTP/1.0") + BODY,
         predict(LENGTH, "content-encoding: identity"),
+        head(PREDICT, CLOSE, LENGTH) + BODY,
         head(PREDICT, "Content-Type: Application/JSON; charset=utf-8", CLOSE, LENGTH) + BODY,
         predict(LENGTH, "connection: upgrade", "upgrade: websocket").replace(b"connection: close\r\n", b"", 1),
         head(PREDICT, JSON, "connection: Upgrade, HTTP2-Settings", "upgrade: h2c", LENGTH) + BODY + predict(LENGTH),

@@ -29,7 +29,6 @@ BINARY_LENGTH = "inference-header-content-length"
 
 
 HEADERS = {
-    "no content type": (head(PREDICT, CLOSE, LENGTH) + BODY, 415, "application/json"),
     "an empty content type": (head(PREDICT, "content-type:", CLOSE, LENGTH) + BODY, 415, "application/json"),
     "a form": (head(PREDICT, "content-type: text/plain", CLOSE, LENGTH) + BODY, 415, "not 'text/plain'"),
     "almost JSON": (head(PREDICT, "content-type: application/jsonx", CLOSE, LENGTH) + BODY, 415, "jsonx"),
