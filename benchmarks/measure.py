@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["Measurement", "measured", "proportional_set_size"]
+__all__ = ["Measurement", "measured"]
 
 _PAUSE_SECONDS = 0.02
 _SAMPLER_SHARE = 0.1
@@ -94,7 +94,7 @@ class _Sampler(threading.Thread):
         pause = _PAUSE_SECONDS
         while not self._stopped.wait(pause):
             started = time.perf_counter()
-            self.peak = max(self.peak, sum(proportional_set_size(pid) for pid in _tree(self._root)))
+            self.peak = max(self.peak, sum(_proportional_set_size(pid) for pid in _tree(self._root)))
             # Reading the sizes of large processes takes a while, in which they may have to wait.
             pause = max(_PAUSE_SECONDS, (time.perf_counter() - started) / _SAMPLER_SHARE)
 
@@ -114,8 +114,7 @@ def _tree(root: int) -> list[int]:
     return found
 
 
-def proportional_set_size(pid: int) -> int:
-    """Returns the bytes that a process holds, its part of those that it shares; 0 when it is gone."""
+def _proportional_set_size(pid: int) -> int:
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:

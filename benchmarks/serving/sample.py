@@ -6,13 +6,26 @@ import dataclasses
 import os
 import time
 from pathlib import Path
+from typing import NamedTuple
 
-from benchmarks.measure import proportional_set_size
-
-__all__ = ["Sample", "Window", "cpu_ticks"]
+__all__ = ["Memory", "Sample", "Window", "memory_of"]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-_MIB = 1 << 20
+_KIB_OF_MIB = 1 << 10
+
+
+class Memory(NamedTuple):
+    """What processes hold, in MiB.
+
+    Attributes:
+        resident: With all that they share with others.
+        proportional: With their part of what they share.
+        anonymous: Without files: what a leak would fill.
+    """
+
+    resident: float
+    proportional: float
+    anonymous: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +86,7 @@ class Window:
         """Forgets what was before."""
         self.latencies.clear()
         self.failed.clear()
-        self._ticks, self._own, self._started = cpu_ticks(self._server), time.process_time(), time.perf_counter()
+        self._ticks, self._own, self._started = _cpu_ticks(self._server), time.process_time(), time.perf_counter()
 
     def fail(self, reason: str) -> None:
         """Counts a request without success."""
@@ -82,15 +95,29 @@ class Window:
     def end(self) -> Sample:
         """Returns what was measured."""
         seconds = time.perf_counter() - self._started
-        ticks, own = cpu_ticks(self._server), time.process_time() - self._own
+        ticks, own = _cpu_ticks(self._server), time.process_time() - self._own
         cpu = sum(spent - self._ticks.get(pid, 0) for pid, spent in ticks.items()) / _TICKS
         latencies = sorted(self.latencies)
-        memory = sum(map(proportional_set_size, ticks)) / _MIB
+        memory = memory_of(self._server).proportional
         at = [latencies[int(len(latencies) * part)] * 1000 if latencies else 0.0 for part in (0.5, 0.99)]
         return Sample(len(latencies), seconds, cpu, own, *at, memory, dict(self.failed))
 
 
-def cpu_ticks(root: int) -> dict[int, int]:
+def memory_of(root: int) -> Memory:
+    """Returns what a process and all below it hold."""
+    sums = dict.fromkeys(("Rss", "Pss", "Anonymous"), 0.0)
+    for pid in _cpu_ticks(root):
+        try:
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+        except OSError:
+            continue
+        sizes = dict(line.split(":") for line in lines)
+        for name in sums:
+            sums[name] += int(sizes[name].split()[0]) / _KIB_OF_MIB
+    return Memory(*sums.values())
+
+
+def _cpu_ticks(root: int) -> dict[int, int]:
     """Returns user and system time of a process and of each below it, in the kernel's ticks.
 
     The kernel's own lists of children may lack some while threads come and go; parents are always told.

@@ -14,13 +14,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 
 from benchmarks.environments import BENCH
-from benchmarks.measure import proportional_set_size
 from benchmarks.serving.load import Job
 from benchmarks.serving.malformed import MALFORMED
 from benchmarks.serving.models import SMALL_TOO
 from benchmarks.serving.picture import line_picture
 from benchmarks.serving.questions import PROTOCOLS
-from benchmarks.serving.sample import cpu_ticks
+from benchmarks.serving.sample import memory_of
 from benchmarks.serving.servers import Running, asked
 from benchmarks.serving.soak_servers import KilledArm, routed, surviving_arm, swapped_server
 from benchmarks.training.claims import Claim, claim
@@ -34,7 +33,6 @@ _SAMPLE_SECONDS = 2.0
 _CONNECTIONS = 8
 _BACK_PRESSURE = ("429:", "503:", "RESOURCE_EXHAUSTED:")
 _SERVER_ERRORS = ("5", "INTERNAL:", "UNKNOWN:")
-_MIB = 1 << 20
 
 _Memory = dict[str, list[tuple[float, float]]]
 
@@ -112,8 +110,7 @@ def _load(job: Job, tally: _Tally) -> None:
 
 def _watch(watched: Mapping[str, Running], memory: _Memory, started: float) -> None:
     for name, running in watched.items():
-        size = sum(map(proportional_set_size, cpu_ticks(running.process.pid))) / _MIB
-        memory[name].append(((time.monotonic() - started) / 60, size))
+        memory[name].append(((time.monotonic() - started) / 60, memory_of(running.process.pid).anonymous))
 
 
 def _claims(tallies: Mapping[str, _Tally], memory: _Memory) -> list[Claim]:
@@ -137,7 +134,7 @@ def _claims(tallies: Mapping[str, _Tally], memory: _Memory) -> list[Claim]:
         sizes = [size for _, size in points]
         # The first fifth is the warm-up.
         second, last = statistics.median(sizes[part : 2 * part] or sizes), statistics.median(sizes[-part:])
-        text = f"soak: {name}: proportional MiB in the last fifth of the time to those in the second"
+        text = f"soak: {name}: MiB (without files) in the last fifth of the time to those in the second"
         listed.append(claim(text, "MiB", last, second, "at most 1.05", {"minutes and MiB": points}))
     return listed
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import statistics
 import urllib.request
-from pathlib import Path
 
 from benchmarks.serving.contenders import FASTAPI, KSERVE, MLSERVER, OURS, OURS_REST, TORCHSERVE
 from benchmarks.serving.models import SMALL
-from benchmarks.serving.sample import cpu_ticks
+from benchmarks.serving.sample import memory_of
 from benchmarks.serving.servers import Contender, Running, asked, started, wait_for, wait_until_it_answers
 from benchmarks.training.claims import Claim, claim
 
@@ -55,8 +54,8 @@ def _start(contender: Contender) -> dict[str, float]:
             found["ready"] = wait_for(server, lambda: _is_ready(server))
         found["answer"] = wait_until_it_answers(server)
         asked(server.job(contender.protocols[0], 1, requests=_REQUESTS))
-        sizes = [_sizes(pid) for pid in cpu_ticks(server.process.pid)]
-    return found | {what: sum(size[what] for size in sizes) for what in ("rss", "pss")}
+        memory = memory_of(server.process.pid)
+    return found | {"rss": memory.resident, "pss": memory.proportional}
 
 
 def _is_ready(server: Running) -> bool:
@@ -65,9 +64,3 @@ def _is_ready(server: Running) -> bool:
             return bool(response.status == 200)
     except OSError:
         return False
-
-
-def _sizes(pid: int) -> dict[str, float]:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
-    fields = {name.lower(): int(value.split()[0]) / 1024 for name, value in (line.split(":") for line in lines)}
-    return {what: fields[what] for what in ("rss", "pss")}
