@@ -163,7 +163,9 @@ class Batcher:
         seconds = time.perf_counter() - started
         if self._observe:
             self._observe(rows, seconds)
-        self._seconds += _WEIGHT_OF_LATEST * (seconds - self._seconds)
+        self._seconds = self._seconds or seconds
+        # One that the operating system held up says little of the next.
+        self._seconds += _WEIGHT_OF_LATEST * (min(seconds, 4 * self._seconds + 1e-4) - self._seconds)
         self._seconds_of_row += _WEIGHT_OF_LATEST * (seconds / rows - self._seconds_of_row)
         if len(batch) == 1:
             return [(scores, labels)]

@@ -137,3 +137,21 @@ def test_a_request_that_nobody_waits_for_is_left_out() -> None:
 
     run(test)
     assert engine.batches == [1]
+
+
+def test_a_quick_model_that_was_held_up_once_still_runs_in_the_event_loop() -> None:
+    engine = Engine()
+
+    async def test() -> None:
+        batcher = Batcher(engine)
+        await asked(batcher, 0)
+        engine.seconds = 0.2
+        await asked(batcher, 1)
+        engine.seconds = 0.0
+        assert batcher.is_quick
+        for _ in range(20):
+            engine.seconds = 0.002
+            await asked(batcher, 2)
+        assert not batcher.is_quick
+
+    run(test)
