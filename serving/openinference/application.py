@@ -9,14 +9,14 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from shipway.components.common.errors import ShipwayError
 from shipway.serving.engines.engine import Unavailable
 from shipway.serving.openinference.batching import Busy, TooLate
-from shipway.serving.openinference.door import BadRequest, parsed
+from shipway.serving.openinference.door import BadRequest, NotFinite, parsed
 from shipway.serving.openinference.exposition import Exposition
 from shipway.serving.openinference.http import (
     CLOSE,
@@ -36,7 +36,10 @@ from shipway.serving.openinference.http import (
 )
 from shipway.serving.openinference.inference import Encoded, Inference
 from shipway.serving.openinference.models import ServedModel, load_model
+from shipway.serving.openinference.openapi import documented, openapi
+from shipway.serving.openinference.page import page_of
 from shipway.serving.openinference.repository import SERVER_METADATA, NotServed, Repository, model_paths
+from shipway.serving.openinference.routes import is_about, is_change, is_inference, is_predict
 
 __all__ = ["Application", "create_app"]
 
@@ -49,9 +52,13 @@ _MOST_TIMEOUT_DIGITS = 12
 # What Triton's clients always send; nothing depends on a model here.
 _LOAD_PARAMETERS = {"unload_dependents"}
 
+_PAGE = (
+    (b"content-type", b"text/html; charset=utf-8"),
+    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"),
+)
 _METRICS = ((b"content-type", CONTENT_TYPE_LATEST.encode()),)
 _TOLD = (HttpError, BadRequest, NotServed, Busy, TooLate, Unavailable)
-_STATUS = {BadRequest: 400, NotServed: 404, TooLate: 504}
+_STATUS = {BadRequest: 400, NotFinite: 422, NotServed: 404, TooLate: 504}
 
 logger = logging.getLogger(__name__)
 
@@ -128,9 +135,11 @@ class Application:
             if method == "POST":
                 return await self._post(path, headers, body or b"", receive)
             if method not in ("GET", "HEAD"):
-                raise HttpError(405, f"{method} is not allowed", (b"allow", b"GET, HEAD, POST"))
+                self._refuse_method(path)
             if path == "/metrics":
                 return Reply(200, await self.exposition.text(), _METRICS)
+            if path in ("/openapi.json", "/docs"):
+                return self._documentation(path, headers)
             return self._get(path)
         except _TOLD as error:
             return self._told(error)
@@ -153,17 +162,20 @@ class Application:
             if verb != "predict":
                 raise HttpError(501, f"this server predicts; it has no {verb or 'verb without a name'}")
             return await self._inferred(self.repository.model(name), "v1", body, headers, receive)
-        if _is_inference(parts):
+        if is_inference(parts):
             return await self._inferred(self.repository.model(*parts[3:-1:2]), "v2", body, headers, receive)
         if path == "/v2/repository/index":
             ready_only = _told_of_repository(body).get("ready", False)
             if type(ready_only) is not bool:
                 raise HttpError(400, f"ready must be true or false, not {ready_only!r}")
             return json_reply(self.repository.index(ready_only=ready_only))
-        if _is_change(parts):
+        if is_change(parts):
             return await self._changed(parts[4], parts[5], body)
-        if path != "/metrics":
-            self._get(path)  # raises 404 where there is nothing
+        return self._refuse_method(path)
+
+    def _refuse_method(self, path: str) -> NoReturn:
+        if path not in ("/metrics", "/openapi.json", "/docs"):
+            self._get(path)  # raises 404 where there is nothing, 405 what takes POST
         raise HttpError(405, f"{path} is only read", _READ)
 
     async def _inferred(
@@ -205,11 +217,18 @@ class Application:
         if path in ("/v1/models", "/v2/models"):
             return json_reply({"models": list(self.repository.models)})
         parts = path.split("/")
-        if _is_inference(parts) or _is_change(parts) or path == "/v2/repository/index" or _is_predict(parts):
+        if is_inference(parts) or is_change(parts) or path == "/v2/repository/index" or is_predict(parts):
             raise HttpError(405, f"{path} takes POST", _POST)
-        if _is_about(parts):
+        if is_about(parts):
             return self._about(parts)
         raise HttpError(404, f"there is nothing at {path}")
+
+    def _documentation(self, path: str, headers: Mapping[bytes, bytes]) -> Reply:
+        document = openapi(documented(self.repository), self.repository.may_change)
+        if path == "/openapi.json":
+            return json_reply(document)
+        url = f"http://{headers.get(b'host', b'localhost:8080').decode('latin-1')}"
+        return Reply(200, page_of(document, url).encode(), _PAGE)
 
     def _about(self, parts: list[str]) -> Reply:
         ready = len(parts) in (5, 7)
@@ -235,30 +254,6 @@ def create_app(path: str | Path, name: str = "", **options: Any) -> Application:
         DeploymentError: When it does not answer as it did after training.
     """
     return Application(Repository(model_paths(path, name), lambda path, name: load_model(path, name, **options)))
-
-
-def _is_predict(parts: list[str]) -> bool:
-    return len(parts) == 4 and parts[1:3] == ["v1", "models"] and parts[3].endswith(":predict")
-
-
-def _is_inference(parts: list[str]) -> bool:
-    return parts[1:3] == ["v2", "models"] and parts[-1] == "infer" and (len(parts) == 5 or _has_version(parts, 7))
-
-
-def _is_about(parts: list[str]) -> bool:
-    if len(parts) == 4 and parts[2] == "models":
-        return parts[1] in ("v1", "v2")
-    if parts[1:3] != ["v2", "models"]:
-        return False
-    return _has_version(parts, 6) or (parts[-1] == "ready" and (len(parts) == 5 or _has_version(parts, 7)))
-
-
-def _has_version(parts: list[str], length: int) -> bool:
-    return len(parts) == length and parts[4] == "versions" and parts[5] != ""
-
-
-def _is_change(parts: list[str]) -> bool:
-    return len(parts) == 6 and parts[1:4] == ["v2", "repository", "models"] and parts[5] in ("load", "unload")
 
 
 def _told_of_repository(body: bytes) -> dict[str, Any]:

@@ -24,6 +24,7 @@ __all__ = [
     "ODD",
     "BadRequest",
     "InputTensor",
+    "NotFinite",
     "listed_inputs",
     "parsed",
     "require_finite",
@@ -52,6 +53,10 @@ class BadRequest(ValueError):
     def __init__(self, message: str) -> None:
         shown = message if len(message) <= _MOST_MESSAGE_CHARACTERS else f"{message[:_MOST_MESSAGE_CHARACTERS]}…"
         super().__init__(shown)
+
+
+class NotFinite(BadRequest):
+    """A request for which the model has no finite scores, as its values are too extreme."""
 
 
 @dataclass(slots=True)
@@ -87,12 +92,12 @@ def require_finite(scores: NDArray[Any]) -> None:
     """Checks what a model answered.
 
     Raises:
-        BadRequest: When a score is no number, because the request's values are beyond what the model can compute with.
+        NotFinite: When a score is no number, because the request's values are beyond what the model can compute with.
     """
     flat = scores.ravel()
     if not math.isfinite(flat.dot(flat)) and not np.isfinite(scores).all():
         row = int(np.argwhere(~np.isfinite(scores))[0, 0])
-        raise BadRequest(f"the model has no finite scores for row {row}: its values are too large or too small")
+        raise NotFinite(f"the model has no finite scores for row {row}: its values are too large or too small")
 
 
 def tensors_of_instances(features: Sequence[Tensor], payload: Any) -> dict[str, NDArray[Any]]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from shipway.serving.engines.engine import Unavailable
 from shipway.serving.openinference.batching import Busy, TooLate
 from shipway.serving.openinference.cache import ResponseCache
-from shipway.serving.openinference.door import BadRequest
+from shipway.serving.openinference.door import BadRequest, NotFinite
 from shipway.serving.openinference.models import ServedModel
 from shipway.serving.openinference.request import Codec
 
@@ -18,7 +18,7 @@ __all__ = ["Encoded", "Exchange", "Inference"]
 
 Encoded = tuple[bytes, int | None]
 
-_CODES: dict[type[BaseException], int] = {BadRequest: 400, Busy: 429, Unavailable: 503, TooLate: 504}
+_CODES: dict[type[BaseException], int] = {BadRequest: 400, NotFinite: 422, Busy: 429, Unavailable: 503, TooLate: 504}
 _CANCELLED = 499
 # Longer bodies take milliseconds, malformed ones seconds; others are answered meanwhile.
 _LARGE_BYTES = 256 << 10
@@ -84,6 +84,7 @@ class Inference:
 
         Raises:
             BadRequest: When the model cannot answer the body.
+            NotFinite: When it can, but not with numbers.
             Busy: When too many rows wait.
             TooLate: When the time was over before the model was free.
             Unavailable: When the model runs elsewhere and does not answer.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from shipway.components.common.model import ModelDescription
 from shipway.serving.engines.engine import Answer
 from shipway.serving.openinference.binary import DTYPES, numbers, packed, unpacked
-from shipway.serving.openinference.door import BadRequest, listed_inputs, tensors_of_inputs
+from shipway.serving.openinference.door import BadRequest, listed_inputs, require_finite, tensors_of_inputs
 from shipway.serving.openinference.grpc.messages import ModelInferRequest, ModelInferResponse
 from shipway.serving.openinference.request import InferRequest
 
@@ -80,6 +80,7 @@ class V2Grpc:
     def encode(self, request: InferRequest, answer: Answer) -> tuple[bytes, None]:
         """Returns a ``ModelInferResponse``, serialized: with raw contents if the request had some."""
         scores, labels = answer
+        require_finite(scores)
         rows = len(labels)
         response = ModelInferResponse(id=request.id)
         for name, raw in request.outputs:

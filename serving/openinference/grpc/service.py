@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from shipway.components.common.errors import ShipwayError
 from shipway.serving.engines.engine import Unavailable
 from shipway.serving.openinference.batching import Busy, TooLate
-from shipway.serving.openinference.door import BadRequest
+from shipway.serving.openinference.door import BadRequest, NotFinite
 from shipway.serving.openinference.grpc.messages import REQUESTS, RESPONSES, SERVICE, ModelReadyRequest
 from shipway.serving.openinference.inference import Inference
 from shipway.serving.openinference.repository import SERVER_METADATA, NotServed, Repository
@@ -37,6 +37,7 @@ class _Refused(Exception):
 # Of each error its status, and its code over REST, by which the metrics count it.
 _CODES: Mapping[type[Exception], tuple[grpc.StatusCode, int]] = {
     BadRequest: (grpc.StatusCode.INVALID_ARGUMENT, 400),
+    NotFinite: (grpc.StatusCode.INVALID_ARGUMENT, 422),
     _Malformed: (grpc.StatusCode.INVALID_ARGUMENT, 400),
     NotServed: (grpc.StatusCode.NOT_FOUND, 404),
     _Refused: (grpc.StatusCode.FAILED_PRECONDITION, 422),
