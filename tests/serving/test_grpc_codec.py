@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from grpc_support import ModelInferRequest, infer_request
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from serving_support import FIXTURES
 
 from shipway.components.common.model import read_golden, read_model
 from shipway.serving.openinference.binary import DTYPES, packed
-from shipway.serving.openinference.door import BadRequest
+from shipway.serving.openinference.door import BadRequest, NotFinite
 from shipway.serving.openinference.grpc.codec import V2Grpc
 
 MODEL = read_model(FIXTURES / "vector")
@@ -78,6 +79,14 @@ def _fill(contents: Any, field: str, datatype: str, values: list[Any]) -> None:
                 continue
         if len(getattr(contents, f"{name}_contents")) == len(values):
             return
+
+
+def test_scores_that_are_none_are_no_answer() -> None:
+    request = CODEC.decode(REQUESTS[0])
+    scores = np.array(GOLDEN.scores, np.float32)
+    scores[2, 0] = np.nan
+    with pytest.raises(NotFinite, match="no finite scores for row 2"):
+        CODEC.encode(request, (scores, np.array(GOLDEN.labels, object)))
 
 
 @settings(max_examples=1500, deadline=None)
