@@ -61,7 +61,6 @@ BINARY: dict[str, tuple[tuple[bytes, str], str]] = {
     "a size of 0": (binary("wind", size=0), "2 values of INT16 are 4 bytes, not 0"),
     "a size as a string": (binary("wind", size="4"), "neither data nor a binary_data_size within the body"),
     "a size as a fraction": (binary("wind", size=4.0), "neither data nor a binary_data_size within the body"),
-    "a size as true": (binary("wind", bytes(1), size=True, datatype="INT8", shape=[1]), "neither data nor"),
     "sizes that swap bytes": (
         (binary("distance", size=4)[0].replace(b'"binary_data_size": 64', b'"binary_data_size": 68'), binary()[1]),
         "input distance has binary data that is no FP32",
@@ -145,6 +144,19 @@ BINARY: dict[str, tuple[tuple[bytes, str], str]] = {
 def test_v2_refuses_binary(server: Abused, case: str) -> None:
     (body, length), reason = BINARY[case]
     refuses(server.post(INFER, body, "application/octet-stream", **{"Inference-Header-Content-Length": length}), reason)
+
+
+@pytest.mark.parametrize("size", ["true", "1.0"])
+def test_a_size_is_a_whole_number_even_where_it_would_fit(server: Abused, size: str) -> None:
+    text = inputs(
+        tensor("distance", shape="[1]", data="[1]"),
+        tensor("carrier", shape="[1]", data='["AA"]'),
+        tensor("pixels", shape="[1, 4]", data="[1, 2, 3, 4]"),
+        f'{{"name": "wind", "datatype": "INT8", "shape": [1], "parameters": {{"binary_data_size": {size}}}}}',
+    )
+    length = {"Inference-Header-Content-Length": str(len(text))}
+    answered = server.post(INFER, text + b"\1", "application/octet-stream", **length)
+    refuses(answered, "input wind has neither data nor a binary_data_size within the body")
 
 
 def test_v1_takes_no_binary(server: Abused) -> None:
