@@ -220,10 +220,10 @@ class HttpConnection(asyncio.Protocol):
         self._feed(head + rest)
 
     def _request(self, body: bytes, refusal: HttpError | None = None) -> Request:
-        parser, version = self._parser, self._parser.get_http_version()
-        method, keeps_alive = parser.get_method().decode(), version != "1.0" and parser.should_keep_alive()
-        path = path_of(self._url)
-        return Request(method, path, self._url, self._headers, body, keeps_alive, version, self._client, refusal)
+        parser = self._parser
+        keeps_alive = parser.get_http_version() != "1.0" and parser.should_keep_alive()
+        method, path = parser.get_method().decode(), path_of(self._url)
+        return Request(method, path, self._headers, body, keeps_alive, self._client, refusal)
 
     def _begin(self, request: Request) -> None:
         if self._task:
@@ -282,7 +282,7 @@ class HttpConnection(asyncio.Protocol):
         """Refuses what is not a request, or not a whole one; those before it are answered first."""
         if self._is_refused:
             return
-        nothing = Request("", "", b"", [], b"", False, "1.1", self._client, error)
+        nothing = Request("", "", [], b"", False, self._client, error)
         refused = self._request(b"", error) if self._in_body else nothing
         self._is_refused, self._in_head = True, False
         self._forget_body()

@@ -14,7 +14,6 @@ import orjson
 __all__ = [
     "CLOSE",
     "JSON",
-    "Asgi",
     "Bodies",
     "DisconnectedError",
     "Door",
@@ -34,7 +33,6 @@ __all__ = [
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
 JSON = (b"content-type", b"application/json")
@@ -84,43 +82,21 @@ class Request(NamedTuple):
 
     Attributes:
         method: In capitals; "" where what came was none.
-        path: Of the target, decoded.
-        target: As it came.
+        path: Decoded, without the query.
         headers: Names in lower case.
         body: All of it.
         keeps_alive: Whether the connection goes on after it.
-        version: Of HTTP.
         client: Address and port.
         refusal: What it is refused with, whatever it asks for.
     """
 
     method: str
     path: str
-    target: bytes
     headers: list[Header]
     body: bytes
     keeps_alive: bool
-    version: str
     client: tuple[str, int] | None
     refusal: HttpError | None = None
-
-    @property
-    def scope(self) -> Scope:
-        """As ASGI says it."""
-        return {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": self.version,
-            "method": self.method,
-            "scheme": "http",
-            "path": self.path,
-            "raw_path": self.target.partition(b"?")[0],
-            "query_string": self.target.partition(b"?")[2],
-            "root_path": "",
-            "headers": self.headers,
-            "client": self.client,
-            "server": None,
-        }
 
 
 class Door(NamedTuple):
