@@ -163,6 +163,10 @@ class Client:
         assert response.status == 200, response.content  # type: ignore[attr-defined]
         return str(response.headers["x-shipway-arm"])
 
+    @property
+    def connected(self) -> bool:
+        return self._connection.sock is not None
+
     def close(self) -> None:
         self._connection.close()
 
@@ -191,11 +195,12 @@ class Load:
     def _ask(self) -> None:
         client = Client(self._url)
         while not self._over.is_set():
+            how = "on its connection" if client.connected else "on a new connection"
             try:
                 response = client.post(self._body)
             except (OSError, http.client.HTTPException) as error:
                 with self._lock:
-                    self.failures.append(repr(error))
+                    self.failures.append(f"{type(error).__name__} {how}")
                 client = Client(self._url)
                 continue
             arm, content = str(response.headers["x-shipway-arm"]), response.content  # type: ignore[attr-defined]

@@ -185,7 +185,9 @@ def test_stopping_under_load_breaks_no_request_off(state, plain_arm):
         router.stop("r")
     assert set(load.answers) == {("stable", 200), ("canary", 200)}
     assert load.failures
-    assert all("ConnectionRefusedError" in failure for failure in load.failures), set(load.failures)
+    # What the kernel had not handed over when listening ended is reset: no request that the router had.
+    unheard = {f"{error} on a new connection" for error in ("ConnectionRefusedError", "ConnectionResetError")}
+    assert set(load.failures) <= unheard
 
 
 def test_all_routes_can_be_stopped(state):
