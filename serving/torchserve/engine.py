@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import math
 import socket
 import time
 from pathlib import Path
@@ -112,8 +113,11 @@ class WatchedEngine:
         self.up = self._answered = True
         return answer
 
-    def check(self) -> None:
+    def check(self, most_seconds: float = math.inf) -> None:
         """Has it answer its golden requests, unless it has answered others since, or is about to.
+
+        Args:
+            most_seconds: How long it may take at the most.
 
         Raises:
             Unavailable: When TorchServe does not answer.
@@ -122,11 +126,9 @@ class WatchedEngine:
         if self.up and (self._asking or self._answered):
             self._answered = False
             return
-        started = time.perf_counter()
+        started, timeout_seconds = time.perf_counter(), min(self._check_timeout_seconds, most_seconds)
         try:
-            golden_check(
-                TorchServeEngine(self._server, self._archive, self._check_timeout_seconds), self._archive.golden
-            )
+            golden_check(TorchServeEngine(self._server, self._archive, timeout_seconds), self._archive.golden)
         except BaseException:
             self.up = False
             raise

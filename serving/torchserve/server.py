@@ -96,7 +96,8 @@ def _answering(torchserve: TorchServe, archive: Archive, options: argparse.Names
     until = time.monotonic() + options.start_timeout_seconds
     while not engine.up:
         try:
-            engine.check()
+            # TorchServe holds a request until its worker is there.
+            engine.check(max(_STARTING_CHECKS_SECONDS, until - time.monotonic()))
         except _NOT_UP as error:
             if (code := torchserve.exit_code) is not None:
                 raise DeploymentError(
