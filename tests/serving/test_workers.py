@@ -16,6 +16,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from serving_support import FIXTURES, ask
 
+from shipway.serving.processes import ServerProcess
+
 WORKERS = 3
 REQUESTS = 60
 BODY = {"instances": [{"distance": 1.0, "wind": 0.5, "carrier": "AA"}]}
@@ -32,10 +34,6 @@ def until(condition: Any, seconds: float = 30.0) -> Any:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     return value
-
-
-def children(pid: int) -> set[int]:
-    return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
 
 @pytest.fixture
@@ -55,9 +53,17 @@ def metrics(url: str) -> dict[str, list[Any]]:
         return {f.name: f.samples for f in text_string_to_metric_families(response.read().decode())}
 
 
+def workers(url: str) -> set[int]:
+    """Returns the processes, which the metrics name; what /proc lists of a process's children may lack some."""
+    return {int(sample.labels["worker"]) for sample in metrics(url)["shipway_waiting_rows"]}
+
+
+def running(processes: set[int]) -> bool:
+    return any(ServerProcess.of(process).running for process in processes)
+
+
 def test_all_workers_answer_and_their_counts_are_one(server: tuple[subprocess.Popen[bytes], str]) -> None:
-    process, url = server
-    assert len(children(process.pid)) == WORKERS
+    _, url = server
     for _ in range(REQUESTS):  # a connection each, so that several workers accept
         assert ask(f"{url}/v1/models/flights:predict", BODY)[0] == 200
     told = metrics(url)
@@ -66,33 +72,32 @@ def test_all_workers_answer_and_their_counts_are_one(server: tuple[subprocess.Po
         s.value for s in told["shipway_request_seconds"] if s.name.endswith("count") and s.labels["stage"] == "wait"
     ]
     assert waits == [REQUESTS]
-    assert len({sample.labels["worker"] for sample in told["shipway_waiting_rows"]}) == WORKERS
+    assert len(workers(url)) == WORKERS
 
 
 def test_a_worker_that_dies_is_replaced(server: tuple[subprocess.Popen[bytes], str]) -> None:
-    process, url = server
-    before = children(process.pid)
+    _, url = server
+    before = workers(url)
     os.kill(min(before), signal.SIGKILL)
-    until(lambda: len(children(process.pid) - before) == 1)
-    until(lambda: len(metrics(url)["shipway_waiting_rows"]) == WORKERS)
+    until(lambda: len(workers(url)) == WORKERS and len(workers(url) - before) == 1)
     assert ask(f"{url}/v1/models/flights:predict", BODY)[0] == 200
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_all(server: tuple[subprocess.Popen[bytes], str], number: signal.Signals) -> None:
-    process, _ = server
-    workers = children(process.pid)
+    process, url = server
+    before = workers(url)
     process.send_signal(number)
     assert process.wait(20) == 0
-    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    assert not running(before)
 
 
 def test_no_worker_outlives_a_killed_parent(server: tuple[subprocess.Popen[bytes], str]) -> None:
-    process, _ = server
-    workers = children(process.pid)
+    process, url = server
+    before = workers(url)
     process.kill()
     process.wait()
-    until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+    until(lambda: not running(before))
 
 
 def test_a_server_whose_workers_cannot_start_ends_as_they_do(serving_python: str, tmp_path: Path) -> None:
